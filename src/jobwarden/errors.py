@@ -1,0 +1,161 @@
+"""Every error of the package, drawn as one tree.
+
+    JobWardenError
+    ├── ConfigurationError
+    ├── PlatformUnsupported
+    ├── DefinitionError (TypeError)
+    │   ├── IdempotencyUndeclared
+    │   └── DuplicateJob
+    ├── BindingError (TypeError)
+    │   ├── UnknownParam · MissingParam · DoubledParam · InvalidParam · UnstorableParam
+    ├── UnknownJob (LookupError)
+    ├── IdempotencyConflict
+    ├── ResultRefused
+    │   ├── ResultTooLarge · ResultUnstorable
+    ├── UnsupportedConnection (TypeError)
+    ├── JobNotFound (LookupError) · AmbiguousId (LookupError)
+    ├── WrongState · ForceRequired · WaitTimeout (TimeoutError)
+    ├── DatabaseProblem
+    │   ├── DatabaseUnavailable · DatabaseTooOld · DatabaseReadOnly · NotMigrated · MigrationNewer
+    ├── ApplicationImportError
+    └── IllegalTransition
+
+A class's docstring is its message; the facts given at the raise fill it in.
+"""
+
+from __future__ import annotations
+
+import inspect
+
+
+class JobWardenError(Exception):
+    """JobWarden could not do this: {why}."""
+
+    def __init__(self, message: str | None = None, /, **facts: object) -> None:
+        self.facts = facts
+        template = " ".join((inspect.getdoc(type(self)) or "").split())
+        super().__init__(message if message is not None else template.format(**facts))
+
+
+class ConfigurationError(JobWardenError):
+    """The setting {name} = {value!r} cannot be used: {rule}; {way_out}."""
+
+
+class PlatformUnsupported(JobWardenError):
+    """{what} needs Linux (this is {platform}): run it on a Linux host; enqueueing and reading work here."""
+
+
+class DefinitionError(JobWardenError, TypeError):
+    """The job {name!r} cannot be declared: {rule}; {way_out}."""
+
+
+class IdempotencyUndeclared(DefinitionError):
+    """The job {name!r} must say idempotent=True or idempotent=False; there is no default. Choose True only if running it
+    twice does no harm, because a lost attempt is then run again, and False otherwise, because a lost attempt then waits
+    for a person."""
+
+
+class DuplicateJob(DefinitionError):
+    """The job name {name!r} is taken by {other}: give one of the two another name=."""
+
+
+class BindingError(JobWardenError, TypeError):
+    """The arguments of {job!r} do not fit: {rule}; {way_out}."""
+
+
+class UnknownParam(BindingError):
+    """{job!r} has no parameter {param!r}: it takes {known}."""
+
+
+class MissingParam(BindingError):
+    """{job!r} needs the parameter {param!r}, which was not given: pass it by name or position."""
+
+
+class DoubledParam(BindingError):
+    """{job!r} got the parameter {param!r} more than once: pass it by position or by name, not both."""
+
+
+class InvalidParam(BindingError):
+    """{job!r} cannot take {param}={value}: {rule}; pass a value that its annotation {annotation} accepts."""
+
+
+class UnstorableParam(BindingError):
+    """{job!r} cannot store {param}={value}: {rule}; {way_out}."""
+
+
+class UnknownJob(JobWardenError, LookupError):
+    """No job is registered as {name!r}: {known}."""
+
+
+class IdempotencyConflict(JobWardenError):
+    """The idempotency key {key!r} belongs to job {job_id} ({job}) with different {differs}: use another key, or pass
+    what that job was enqueued with."""
+
+
+class ResultRefused(JobWardenError):
+    """The result of {job!r} was refused: {rule}; {way_out}."""
+
+
+class ResultTooLarge(ResultRefused):
+    """The result of {job!r} is {size} bytes of JSON and at most {limit} are kept: store it with ctx.artifact(...) and
+    return a reference, or raise results_max_bytes."""
+
+
+class ResultUnstorable(ResultRefused):
+    """The result of {job!r} is not JSON data ({rule}): return scalars, lists, dicts, dataclasses or pydantic models."""
+
+
+class UnsupportedConnection(JobWardenError, TypeError):
+    """using(connection=...) cannot join {kind}: {rule}; {way_out}."""
+
+
+class JobNotFound(JobWardenError, LookupError):
+    """No job has the id {id!r}: check it with `jobwarden jobs`."""
+
+
+class AmbiguousId(JobWardenError, LookupError):
+    """The id {id!r} fits several jobs ({candidates}): give more characters."""
+
+
+class WrongState(JobWardenError):
+    """Job {id} is {state}, and {action} needs it to be {needed}."""
+
+
+class ForceRequired(JobWardenError):
+    """Job {id} ({job}) is not idempotent, and {action} may repeat what it did: check first, then use --force."""
+
+
+class WaitTimeout(JobWardenError, TimeoutError):
+    """Job {id} was still {state} after {seconds:g} seconds: wait longer, or look with `jobwarden explain {id}`."""
+
+
+class DatabaseProblem(JobWardenError):
+    """The database {database} cannot be used: {rule}; {way_out}."""
+
+
+class DatabaseUnavailable(DatabaseProblem):
+    """The database {database} cannot be reached ({rule}): {way_out}."""
+
+
+class DatabaseTooOld(DatabaseProblem):
+    """The database {database} is {found}, and JobWarden needs {needed}: upgrade it, or point database_url elsewhere."""
+
+
+class DatabaseReadOnly(DatabaseProblem):
+    """The database {database} refuses writes ({rule}): {way_out}."""
+
+
+class NotMigrated(DatabaseProblem):
+    """The database {database} is at schema revision {found} and this version needs {needed}: run `jobwarden migrate`."""
+
+
+class MigrationNewer(DatabaseProblem):
+    """The database {database} is at schema revision {found}, which this version does not know: upgrade JobWarden here."""
+
+
+class ApplicationImportError(JobWardenError):
+    """The application {app!r} does not import ({rule}): {way_out}."""
+
+
+class IllegalTransition(JobWardenError):
+    """{entity} may not go from {origin} to {target} by {actor}: it is not in the transition table."""
