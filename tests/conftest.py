@@ -1,0 +1,186 @@
+"""Fixtures for all tests: every test that asks for an engine runs on all three, each on a fresh real database.
+
+An engine that cannot run fails the run; nothing is skipped. ``--engine`` narrows a run, and says so.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+
+from tests.support import binaries
+from tests.support.engines import Engines
+from tests.support.leaks import Leaks
+from tests.support.servers import SERVERS, Server, fast_folder
+from tests.support.waiting import eventually as _eventually
+
+hypothesis.settings.register_profile("steady", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("steady")
+
+_LEAKS = pytest.StashKey[Leaks]()
+_ENGINES = pytest.StashKey[Engines]()
+_LEAKED = pytest.StashKey[list[str]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--engine`` narrows the run."""
+    parser.addoption(
+        "--engine",
+        action="append",
+        choices=binaries.ENGINES,
+        help="run the tests of this engine only (may be repeated); default: all three, none ever skipped",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin without settings from outside, and mark everything that will be started."""
+    for name in [name for name in os.environ if name.startswith("JOBWARDEN_")]:
+        del os.environ[name]
+    engines = config.stash[_ENGINES] = Engines(_migrate)
+    config.stash[_LEAKS] = Leaks(engines.pids)
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Which engines run; loud when not all do."""
+    return [_words_on_engines(config)]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One run of a test for each engine, if it asks for one."""
+    if "engine_name" in metafunc.fixturenames:
+        params = [pytest.param(name, marks=getattr(pytest.mark, name)) for name in _selected(metafunc.config)]
+        metafunc.parametrize("engine_name", params, indirect=True, scope="session")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """End the run at once if an engine is needed and cannot be had."""
+    needed = tuple(name for name in binaries.ENGINES if any(item.get_closest_marker(name) for item in session.items))
+    reasons = binaries.missing_engines(needed)
+    if reasons:
+        raise pytest.UsageError("; ".join(reasons.values()))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Note what a test has started and not ended yet."""
+    item.config.stash[_LEAKS].look(item.nodeid)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """End the servers; fail the run if a process of the tests is left."""
+    leaked = session.config.stash[_LEAKED] = session.config.stash[_LEAKS].end()
+    session.config.stash[_ENGINES].close()
+    if leaked:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Name the processes that were left, and the engines that were left out."""
+    for story in config.stash.get(_LEAKED, []):
+        terminalreporter.write_line(f"LEAKED PROCESS, killed: {story}", red=True, bold=True)
+    if len(_selected(config)) < len(binaries.ENGINES):
+        terminalreporter.write_line(_words_on_engines(config), yellow=True, bold=True)
+
+
+def _selected(config: pytest.Config) -> tuple[str, ...]:
+    return tuple(config.getoption("--engine") or binaries.ENGINES)
+
+
+def _words_on_engines(config: pytest.Config) -> str:
+    left_out = [name for name in binaries.ENGINES if name not in _selected(config)]
+    return f"engines: {', '.join(_selected(config))}" + (
+        f"  ** NARROWED: NOT {', '.join(left_out)} **" * bool(left_out)
+    )
+
+
+def _migrate(url: str) -> None:
+    from jobwarden.config import Settings
+    from jobwarden.store.migrate import migrate
+
+    from jobwarden.store.database import Database
+
+    database = Database(Settings(database_url=url))
+    try:
+        migrate(database)
+    finally:
+        database.close()
+
+
+@pytest.fixture(scope="session")
+def engine_name(request: pytest.FixtureRequest) -> str:
+    """The engine this run of the test is on."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def engines(request: pytest.FixtureRequest) -> Engines:
+    """The run's servers."""
+    return request.config.stash[_ENGINES]
+
+
+@pytest.fixture
+def server(engines: Engines, engine_name: str) -> Server:
+    """The run's shared server: not to be stopped or killed; see `own_server`."""
+    return engines.server(engine_name)
+
+
+@pytest.fixture
+def own_server(engine_name: str) -> Iterator[Server]:
+    """A server for this test alone, migrated on `create_database`, to be killed, stopped and paused at will."""
+    with SERVERS[engine_name]() as server:
+        server.prepare(_migrate)
+        yield server
+
+
+@pytest.fixture
+def database_url(engines: Engines, engine_name: str) -> Iterator[str]:
+    """The address of a fresh, migrated database."""
+    with engines.database(engine_name) as url:
+        yield url
+
+
+@pytest.fixture
+def empty_database_url(engines: Engines, engine_name: str) -> Iterator[str]:
+    """The address of a database without any table."""
+    with engines.empty_database(engine_name) as url:
+        yield url
+
+
+@pytest.fixture
+def runtime_dir() -> Iterator[Path]:
+    """A private runtime directory in memory, where there is memory for it."""
+    folder = Path(tempfile.mkdtemp(prefix="jobwarden-run-", dir=fast_folder()))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def settings(database_url: str, runtime_dir: Path) -> Any:
+    """Settings for the fresh database."""
+    from jobwarden.config import Settings
+
+    return Settings(database_url=database_url, runtime_dir=runtime_dir)
+
+
+@pytest.fixture
+def database(settings: Any) -> Iterator[Any]:
+    """The fresh database, opened; closed after the test."""
+    from jobwarden.store.database import Database
+
+    database = Database(settings)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def eventually() -> Any:
+    """`tests.support.waiting.eventually`, for those who would rather ask for it."""
+    return _eventually
