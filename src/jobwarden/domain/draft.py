@@ -1,0 +1,47 @@
+"""A draft: a checked job that has no row yet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from jobwarden.domain.claims import Isolation
+from jobwarden.domain.recovery import Backoff, OnLost
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """Everything that enqueueing needs; ``params`` is canonical JSON text, times are in seconds, memory in bytes.
+
+    ``delay`` counts from the database's clock at the insert, ``available_at`` is an absolute instant; at most one of
+    the two is given. ``id`` is a UUIDv7 in its usual text form.
+    """
+
+    id: str
+    job: str
+    params: str
+    lane: str = "default"
+    idempotent: bool = False
+    priority: int = 0
+    label: str | None = None
+    max_attempts: int = 4
+    backoff: Backoff = Backoff()
+    isolation: Isolation = Isolation.FORK
+    on_lost: OnLost = OnLost.AUTO
+    grace: float = 10.0
+    timeout: float | None = None
+    max_runtime: float | None = None
+    memory: int | None = None
+    idempotency_key: str | None = None
+    delay: float | None = None
+    available_at: datetime | None = None
+    created_by: str | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Enqueued:
+    """What became of a draft: the job's id, and whether this call made it (False: its idempotency key was taken)."""
+
+    id: str
+    created: bool

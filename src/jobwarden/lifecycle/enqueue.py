@@ -1,0 +1,124 @@
+"""Enqueue: checked drafts become rows, all or none, inside whatever transaction they are given."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Protocol
+
+from jobwarden.domain.claims import Isolation
+from jobwarden.domain.draft import Draft, Enqueued
+from jobwarden.domain.recovery import Backoff, OnLost
+from jobwarden.errors import IdempotencyConflict
+from jobwarden.store.database import encode
+from jobwarden.store.jobs import by_key_statement, insert_statements, tag_statement
+
+_DEFAULT_BACKOFF = Backoff()
+_DEFAULT_GRACE = 10.0
+
+
+class Writer(Protocol):
+    """Anything that can run our statements in a transaction: our own, or one joined from the caller."""
+
+    @property
+    def chains_writes(self) -> bool:
+        """Whether a step travels as one statement."""
+        ...
+
+    def send(self, statement: Any, rows: str) -> list[Mapping[str, Any]]:
+        """Run a statement whose one parameter is ``rows``, and give what it returns."""
+        ...
+
+
+def enqueue(writer: Writer, drafts: Sequence[Draft]) -> list[Enqueued]:
+    """Insert the drafts and say for each what became of it, in their order.
+
+    A draft whose idempotency key is taken gives the job that holds it; raises `IdempotencyConflict` where that job is
+    another one or has other params.
+    """
+    keyed = [draft for draft in drafts if draft.idempotency_key is not None]
+    fresh = _first_of_each_key(drafts) if keyed else drafts
+    given = encode(map(_row, fresh))
+    *writes, last = insert_statements(writer.chains_writes)
+    for write in writes:
+        writer.send(write, given)
+    if not keyed:
+        if len(writer.send(last, given)) == len(drafts):
+            _tag(writer, drafts)
+        return [Enqueued(draft.id, True) for draft in drafts]
+    born = {str(row["id"]) for row in writer.send(last, given)}
+    _tag(writer, [draft for draft in fresh if draft.id in born])
+    return _matched(writer, drafts, keyed, born)
+
+
+def _row(draft: Draft) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "id": draft.id,
+        "job": draft.job,
+        "lane": draft.lane,
+        "params": draft.params,
+        "priority": draft.priority,
+        "idempotent": draft.idempotent,
+        "max_attempts": draft.max_attempts,
+        "name": draft.label,
+        "idempotency_key": draft.idempotency_key,
+        "timeout_sec": draft.timeout,
+        "max_runtime_sec": draft.max_runtime,
+        "memory_bytes": draft.memory,
+        "delay": draft.delay,
+        "due": draft.available_at,
+        "created_by": draft.created_by,
+    }
+    if draft.backoff != _DEFAULT_BACKOFF:
+        row["backoff"] = json.dumps(asdict(draft.backoff))
+    if draft.isolation is not Isolation.FORK:
+        row["isolation"] = draft.isolation.value
+    if draft.on_lost is not OnLost.AUTO:
+        row["on_lost"] = draft.on_lost.value
+    if draft.grace != _DEFAULT_GRACE:
+        row["grace_sec"] = draft.grace
+    if draft.tags:
+        row["tags"] = json.dumps(draft.tags)
+    return row
+
+
+def _first_of_each_key(drafts: Sequence[Draft]) -> list[Draft]:
+    seen: set[str] = set()
+    first = []
+    for draft in drafts:
+        if draft.idempotency_key is None or draft.idempotency_key not in seen:
+            first.append(draft)
+        if draft.idempotency_key is not None:
+            seen.add(draft.idempotency_key)
+    return first
+
+
+def _tag(writer: Writer, drafts: Sequence[Draft]) -> None:
+    tagged = [
+        {"job_id": draft.id, "name": name, "value": value} for draft in drafts for name, value in draft.tags.items()
+    ]
+    if tagged:
+        writer.send(tag_statement(), encode(tagged))
+
+
+def _matched(writer: Writer, drafts: Sequence[Draft], keyed: Sequence[Draft], born: set[str]) -> list[Enqueued]:
+    wanted = encode({"idempotency_key": key} for key in {draft.idempotency_key for draft in keyed})
+    holders = {row["idempotency_key"]: row for row in writer.send(by_key_statement(), wanted)}
+    results = []
+    for draft in drafts:
+        if draft.id in born or draft.idempotency_key is None:
+            results.append(Enqueued(draft.id, True))
+            continue
+        holder = holders[draft.idempotency_key]
+        _same(draft, holder)
+        results.append(Enqueued(str(holder["id"]), False))
+    return results
+
+
+def _same(draft: Draft, holder: Mapping[str, Any]) -> None:
+    params = holder["params"]
+    stored = json.loads(params) if isinstance(params, str | bytes) else params
+    differs = "job" if holder["job"] != draft.job else "params" if stored != json.loads(draft.params) else None
+    if differs:
+        raise IdempotencyConflict(key=draft.idempotency_key, job_id=holder["id"], job=holder["job"], differs=differs)

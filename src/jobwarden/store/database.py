@@ -1,0 +1,322 @@
+"""The one way to the database: connections with deadlines, transactions, the clock, and the engine's facts.
+
+A `Transaction` runs statements whose rows travel as one JSON parameter; on engines that can, the statements of a step
+travel as one. Nothing above this module knows which engine it is on. Connections made before a fork are never used,
+nor closed, by the child.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
+
+from sqlalchemy import Connection, CursorResult, Engine, Executable, create_engine, event, select
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.sql.dml import UpdateBase
+
+from jobwarden.errors import ConfigurationError, DatabaseTooOld, DatabaseUnavailable
+from jobwarden.store.dialects.facts import Facts, Fault, Server
+from jobwarden.store.dialects.mysql import MySQL
+from jobwarden.store.dialects.postgresql import PostgreSQL
+from jobwarden.store.dialects.sql import (
+    Id,
+    Instant,
+    Json,
+    Serial,
+    Words,
+    after,
+    age,
+    column_of,
+    encode,
+    name_type,
+    now,
+    rows,
+    skipping_duplicates,
+)
+from jobwarden.store.dialects.sqlite import SQLite
+
+__all__ = [
+    "Database",
+    "Fault",
+    "Id",
+    "Instant",
+    "Json",
+    "Serial",
+    "Server",
+    "Transaction",
+    "Words",
+    "after",
+    "age",
+    "column_of",
+    "encode",
+    "name_type",
+    "now",
+    "rows",
+    "skipping_duplicates",
+]
+
+PREFIX = "jobwarden_"
+_ENGINES: Mapping[str, Facts] = {facts.name: facts for facts in (SQLite(), PostgreSQL(), MySQL())}
+_ENGINES = {**_ENGINES, "mariadb": _ENGINES["mysql"]}
+_T = TypeVar("_T")
+
+
+class Options(Protocol):
+    """The settings that a database is built from."""
+
+    @property
+    def database_url(self) -> str: ...
+    @property
+    def table_prefix(self) -> str: ...
+    @property
+    def schema_name(self) -> str | None: ...
+    @property
+    def statement_timeout(self) -> float: ...
+    @property
+    def connect_timeout(self) -> float: ...
+    @property
+    def pgbouncer(self) -> bool: ...
+    @property
+    def sqlite_synchronous(self) -> str: ...
+
+
+class Transaction:
+    """One open transaction. Statements take their rows as ``rows=encode(...)`` and other parameters by name."""
+
+    def __init__(self, connection: Connection, facts: Facts) -> None:
+        self.connection, self.facts = connection, facts
+
+    def execute(self, statement: Executable, **parameters: Any) -> CursorResult[Any]:
+        """Run one statement."""
+        return self.connection.execute(statement, parameters)  # type: ignore[return-value]
+
+    def run(self, *writes: UpdateBase, **parameters: Any) -> None:
+        """Run the writes of one step, in one statement where the engine can. They must touch different tables."""
+        if self.facts.chains_writes and len(writes) > 1:
+            self.connection.execute(chained(writes), parameters)
+            return
+        for write in writes:
+            self.connection.execute(write, parameters)
+
+    @property
+    def chains_writes(self) -> bool:
+        """Whether a step travels as one statement."""
+        return self.facts.chains_writes
+
+    def send(self, statement: Executable, rows: str) -> list[Mapping[str, Any]]:
+        """Run a statement whose one parameter is ``rows``, and give what it returns."""
+        result = self.execute(statement, rows=rows)
+        return list(result.mappings()) if result.returns_rows else []
+
+    def now(self) -> datetime:
+        """The database's clock."""
+        moment: datetime = self.connection.execute(select(now())).scalar_one()
+        return moment
+
+
+_chains: dict[tuple[int, ...], tuple[tuple[UpdateBase, ...], UpdateBase]] = {}
+
+
+def chained(writes: Sequence[UpdateBase]) -> UpdateBase:
+    """The writes as one statement: all but the last become data-modifying CTEs. Built once per combination."""
+    key = tuple(map(id, writes))
+    if key not in _chains:
+        *early, last = writes
+        _chains[key] = (tuple(writes), last.add_cte(*(write.cte(f"step_{n}") for n, write in enumerate(early))))
+    return _chains[key][1]
+
+
+class Database:
+    """A database by its settings. Building one reads nothing and connects nowhere."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.url = _parse(options.database_url)
+        self.facts = _ENGINES[self.url.get_backend_name()]
+        self._lock = threading.Lock()
+        self._engine: Engine | None = None
+        self._inherited: list[Engine] = []
+        _databases.add(self)
+
+    def __str__(self) -> str:
+        return self.url.render_as_string(hide_password=True)
+
+    @property
+    def fingerprint(self) -> str:
+        """A short name for this database that two processes on one machine agree on."""
+        url = self.url
+        if self.facts.one_machine and url.database:
+            url = url.set(database=os.path.realpath(url.database))
+        named = f"{url.host}:{url.port}/{url.database}/{self.options.schema_name}/{self.options.table_prefix}"
+        return hashlib.sha256(named.encode()).hexdigest()[:16]
+
+    @property
+    def engine(self) -> Engine:
+        """The connection pool, made on first use in each process."""
+        with self._lock:
+            if self._engine is None:
+                self._engine = self._make_engine()
+            return self._engine
+
+    @contextmanager
+    def write(self) -> Iterator[Transaction]:
+        """A transaction that may write: committed at the end, rolled back on an error."""
+        with self.engine.connect().execution_options(jobwarden_write=True) as connection, connection.begin():
+            yield Transaction(connection, self.facts)
+
+    @contextmanager
+    def step(self) -> Iterator[Transaction]:
+        """A transaction for exactly one `Transaction.run`, without a begin and commit of its own where one suffices."""
+        if not self.facts.chains_writes:
+            with self.write() as transaction:
+                yield transaction
+            return
+        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            yield Transaction(connection, self.facts)
+
+    @contextmanager
+    def read(self) -> Iterator[Transaction]:
+        """A transaction that only reads."""
+        with self.engine.connect() as connection, connection.begin():
+            yield Transaction(connection, self.facts)
+
+    def attempt(
+        self, work: Callable[[Transaction], _T], tries: int = 5, pause: Callable[[int], None] = lambda n: None
+    ) -> _T:
+        """Run ``work`` in a transaction of its own, again after a conflict or a lost connection, up to ``tries`` times.
+
+        ``work`` must be safe to repeat: a commit whose answer was lost may have happened. ``pause(n)`` is called
+        before the n-th repetition.
+        """
+        for n in range(1, tries + 1):
+            try:
+                with self.write() as transaction:
+                    return work(transaction)
+            except DBAPIError as error:
+                if n == tries or not self.fault(error).transient:
+                    raise
+                pause(n)
+        raise AssertionError("unreachable")
+
+    def fault(self, error: BaseException) -> Fault:
+        """What kind of error this is."""
+        if isinstance(error, DBAPIError):
+            if error.connection_invalidated:
+                return Fault.LOST
+            return self.facts.fault(error.orig) if error.orig is not None else Fault.OTHER
+        return Fault.LOST if isinstance(error, ConnectionError | TimeoutError) else Fault.OTHER
+
+    def server(self) -> Server:
+        """What answers; raises `DatabaseUnavailable` or `DatabaseTooOld`."""
+        if why := self.facts.missing(self.url):
+            raise DatabaseUnavailable(database=self, rule=why, way_out="correct database_url")
+        try:
+            with self.read() as transaction:
+                server = self.facts.server(transaction.connection)
+        except DBAPIError as error:
+            why = " ".join(str(error.orig).split())
+            way_out = "check that it runs and that database_url has the right host, name, user and password"
+            raise DatabaseUnavailable(database=self, rule=why, way_out=way_out) from error
+        oldest = self.facts.oldest[server.product]
+        if server.version < oldest:
+            needed = f"{server.product} {'.'.join(map(str, oldest))} or later"
+            raise DatabaseTooOld(database=self, found=server, needed=needed)
+        return server
+
+    def spell(self, sql: str, qualified: bool = False) -> str:
+        """SQL with the configured table prefix; ``qualified`` names the schema too, for connections not our own."""
+        prefix = self.options.table_prefix
+        if qualified and self.options.schema_name:
+            prefix = f'"{self.options.schema_name}".{prefix}'
+        return sql if prefix == PREFIX else sql.replace(PREFIX, prefix)
+
+    def dispose(self) -> None:
+        """Close the pool; the next use opens it again."""
+        with self._lock:
+            engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.dispose()
+
+    def forget_inherited(self) -> None:
+        """Called in a child after a fork: the parent's connections are neither used nor closed here."""
+        self._lock = threading.Lock()
+        if self._engine is not None:
+            self._inherited.append(self._engine)
+            self._engine = None
+
+    def _make_engine(self) -> Engine:
+        options, facts = self.options, self.facts
+        arguments = facts.connect_args(options.statement_timeout, options.connect_timeout, options.pgbouncer)
+        if facts.notifies and options.schema_name:
+            arguments["options"] = f"{arguments.get('options', '')} -c search_path={options.schema_name}"
+        url = _with_driver(self.url, facts)
+        try:
+            engine = create_engine(url, connect_args=arguments, pool_recycle=1800, **facts.engine_options())
+        except ImportError as error:
+            extra = facts.drivers.get(url.get_driver_name(), "all")
+            way_out = f"pip install 'jobwarden[{extra}]'"
+            raise ConfigurationError(
+                name="database_url", value=str(self), rule=f"its driver is not installed ({error})", way_out=way_out
+            ) from error
+        event.listen(engine, "connect", self._prepare)
+        if not facts.chains_writes and facts.one_machine:
+            event.listen(engine, "begin", _begin)
+        if options.table_prefix != PREFIX:
+            event.listen(engine, "before_cursor_execute", self._respell, retval=True)
+        return engine
+
+    def _prepare(self, raw: Any, record: Any) -> None:
+        self.facts.prepare(raw, self.options.sqlite_synchronous, self.options.statement_timeout)
+
+    def _respell(self, conn: Any, cursor: Any, sql: str, parameters: Any, context: Any, many: bool) -> tuple[str, Any]:
+        return self.spell(sql), parameters
+
+
+def _begin(connection: Connection) -> None:
+    write = connection.get_execution_options().get("jobwarden_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _parse(url: str) -> URL:
+    known = "sqlite:///file.db, postgresql://user@host/name or mysql://user@host/name"
+    try:
+        parsed = make_url(url)
+        known_engine = parsed.get_backend_name() in _ENGINES
+    except ArgumentError:
+        rule = "it is not a database URL"
+    else:
+        if known_engine:
+            return parsed
+        rule = f"{parsed.get_backend_name()!r} is no engine that JobWarden knows"
+    raise ConfigurationError(name="database_url", value=url, rule=rule, way_out=f"write it as {known}")
+
+
+def _with_driver(url: URL, facts: Facts) -> URL:
+    """The URL with our driver where it names none, and another driver refused by name."""
+    if "+" not in url.drivername and facts.drivers:
+        return url.set(drivername=f"{url.drivername}+{next(iter(facts.drivers))}")
+    try:
+        url.get_dialect()
+    except NoSuchModuleError as error:
+        raise ConfigurationError(
+            name="database_url", value=url.drivername, rule="there is no such driver", way_out="leave the driver out"
+        ) from error
+    return url
+
+
+_databases: weakref.WeakSet[Database] = weakref.WeakSet()
+
+
+def _drop_inherited_connections() -> None:
+    for database in list(_databases):
+        database.forget_inherited()
+
+
+os.register_at_fork(after_in_child=_drop_inherited_connections)

@@ -1,0 +1,84 @@
+"""The facts that the store asks of an engine. Subclasses state only what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from sqlalchemy.engine import URL
+
+
+class Fault(Enum):
+    """What kind of database error this is, and so what to do about it."""
+
+    LOST = "the connection is gone or the server is busy: connect again and repeat"
+    CONFLICT = "another transaction won: repeat after a short random pause"
+    READ_ONLY = "the server takes no writes now: wait and repeat"
+    DATA = "a value was refused: repeat without the row at fault"
+    OTHER = "a mistake: repeating will not help"
+
+    @property
+    def transient(self) -> bool:
+        """Whether the same call may succeed later."""
+        return self in (Fault.LOST, Fault.CONFLICT, Fault.READ_ONLY)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What answered at the other end: product name, version, and whether it may be written to."""
+
+    product: str
+    version: tuple[int, ...]
+    writable: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.product} {'.'.join(map(str, self.version))}"
+
+
+class Facts:
+    """One engine's facts, with the defaults of a client-server engine."""
+
+    name: str
+    drivers: Mapping[str, str] = {}  # the driver chosen where the URL names none, and the extra that brings it
+    oldest: Mapping[str, tuple[int, ...]] = {}  # product -> the oldest version that has all we need
+    skips_locked: bool = True  # SELECT ... FOR UPDATE SKIP LOCKED
+    chains_writes: bool = False  # several writes in one statement, as data-modifying CTEs
+    returns_updates: bool = False  # UPDATE ... RETURNING
+    notifies: bool = False  # LISTEN and NOTIFY
+    one_machine: bool = False  # the data are a local file
+
+    def connect_args(self, statement_timeout: float, connect_timeout: float, pooled: bool) -> dict[str, Any]:
+        """Driver arguments that give every call a deadline (seconds); ``pooled``: a transaction pooler is between."""
+        raise NotImplementedError
+
+    def engine_options(self) -> dict[str, Any]:
+        """Further arguments for create_engine."""
+        return {}
+
+    def prepare(self, raw: Any, durability: str, statement_timeout: float) -> None:
+        """Set a new raw connection up; ``durability`` is the synchronous level where the engine is embedded."""
+
+    def server(self, connection: Any) -> Server:
+        """Ask what the server is."""
+        raise NotImplementedError
+
+    def fault(self, error: BaseException) -> Fault:
+        """Class an error of the driver."""
+        raise NotImplementedError
+
+    def missing(self, url: URL) -> str | None:
+        """Why there is no database at this URL, if that can be told without connecting."""
+        return None
+
+
+def version_of(text: str) -> tuple[int, ...]:
+    """The leading numbers of a version text: ``"10.11.4-MariaDB"`` gives (10, 11, 4)."""
+    numbers: list[int] = []
+    for part in text.split("-")[0].split("."):
+        digits = "".join(character for character in part if character.isdigit())
+        if not digits:
+            break
+        numbers.append(int(digits))
+    return tuple(numbers)

@@ -1,0 +1,443 @@
+"""THE DOOR: the only module that writes a ``state`` column.
+
+A step takes rows and moves them as a set, inside the caller's transaction: it locks those that are still where the
+row says they are (state, token, current attempt), writes the new states, one ledger event each and the counters'
+deltas, and returns the rows that were ours. Rows that lost their race come back by their absence and have changed
+nothing. On engines that can, a step is one statement; elsewhere it is a locking read followed by the same writes.
+
+The edges are checked against ``domain.transitions`` before anything is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Select,
+    bindparam,
+    case,
+    func,
+    insert,
+    literal_column,
+    null,
+    select,
+    union_all,
+    update,
+)
+from sqlalchemy.sql.dml import UpdateBase
+
+from jobwarden.domain.states import ENDED, IN_FLIGHT, Actor, AttemptState, JobState
+from jobwarden.domain.transitions import check_attempt, check_job
+from jobwarden.store.database import Transaction, after, encode, now, rows
+from jobwarden.store.schema import attempts, counters, events, jobs
+
+Row = Mapping[str, Any]
+
+
+def words(value: str) -> ColumnElement[str]:
+    """A constant of ours inside a statement's text, so that its rows stay its only parameter."""
+    return literal_column(f"'{value}'")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One kind of move: what a row carries, how the rows still ours are found, and what is written for them.
+
+    ``found`` selects every column of ``spec`` and those of ``more`` from the rows still ours, and locks them;
+    ``writes`` are built over any table with those columns.
+    """
+
+    name: str
+    spec: Mapping[str, str]
+    more: Mapping[str, str]
+    found: Callable[[FromClause], Select[Any]]
+    writes: Callable[[FromClause], Sequence[UpdateBase]]
+
+    def __post_init__(self) -> None:
+        given = rows("given_rows", **self.spec)
+        found = self.found(given)
+        won = found.cte("won")
+        object.__setattr__(self, "_found", found)
+        object.__setattr__(self, "_whole", select(won).add_cte(*_ctes(self.writes(won))))
+        object.__setattr__(self, "_writes", self.writes(rows("won", **self.spec, **self.more)))
+
+    def apply(self, transaction: Transaction, moves: Sequence[Row], **constants: Any) -> list[dict[str, Any]]:
+        """Move what is still ours and give it back, with the columns of ``more``; constants are the same for all."""
+        if not moves:
+            return []
+        if transaction.facts.chains_writes:
+            found = transaction.execute(self._whole, rows=encode(moves), **constants)  # type: ignore[attr-defined]
+            return [dict(row) for row in found.mappings()]
+        ordered = sorted(moves, key=lambda row: str(row["job_id"]))
+        found = transaction.execute(self._found, rows=encode(ordered))  # type: ignore[attr-defined]
+        won = _merged(ordered, [dict(row) for row in found.mappings()], self.more)
+        if won:
+            given = encode(won)
+            for write in self._writes:  # type: ignore[attr-defined]
+                transaction.execute(write, rows=given, **constants)
+        return won
+
+
+def _ctes(writes: Iterable[UpdateBase]) -> list[Any]:
+    return [write.cte(f"write_{number}") for number, write in enumerate(writes)]
+
+
+def _merged(given: Sequence[Row], found: Sequence[Row], more: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The rows as they were given, for those that were found: what a row brought is not read back and sent again."""
+    by_job = {row["job_id"]: row for row in found}
+    return [{**row, **{key: by_job[row["job_id"]][key] for key in more}} for row in given if row["job_id"] in by_job]
+
+
+# -- what every step writes -------------------------------------------------------------------------------------------
+
+
+def _event(won: FromClause, **values: Any) -> UpdateBase:
+    """One ledger row for each row won."""
+    columns = {
+        "job_id": won.c.job_id,
+        "actor_type": bindparam("actor_type"),
+        "actor_id": bindparam("actor_id"),
+        "created_at": now(),
+        **values,
+    }
+    return insert(events).from_select(list(columns), select(*columns.values()))
+
+
+def _counted(won: FromClause, origin: Any, target: Any) -> UpdateBase:
+    """The lane counters' deltas: one less in the old state, one more in the new."""
+    left = select(won.c.lane.label("lane"), origin.label("state"), literal_column("-1").label("delta"))
+    entered = select(won.c.lane.label("lane"), target.label("state"), literal_column("1").label("delta"))
+    moved = union_all(left, entered).subquery("moved")
+    total = func.sum(moved.c.delta)
+    sums = (
+        select(words("lane"), moved.c.lane, moved.c.state, total)
+        .group_by(moved.c.lane, moved.c.state)
+        .having(total != literal_column("0"))
+    )
+    return insert(counters).from_select(["scope", "name", "state", "delta"], sums)
+
+
+def _one_of(column: ColumnElement[Any], states: Iterable[str]) -> ColumnElement[bool]:
+    return column.in_([words(state) for state in sorted(states)])
+
+
+# -- open: a job is claimed, and its attempt is born with the complete stamp ------------------------------------------
+
+_OPEN_SPEC = {
+    "job_id": "id",
+    "attempt_id": "id",
+    "child_pid": "int",
+    "child_start_time": "int",
+    "child_inode": "int",
+    "proc_nonce": "text",
+    "isolation": "text",
+    "isolation_reason": "text",
+    "context": "json",
+}
+_OPEN_MORE = {"lane": "text", "number": "int"}
+_STAMP = ("worker_id", "host_id", "pid_scope", "hostname", "supervisor_pid", "supervisor_start_time")
+
+
+def _open_found(given: FromClause) -> Select[Any]:
+    return (
+        select(*given.c, jobs.c.lane, (jobs.c.attempt_count + literal_column("1")).label("number"))
+        .select_from(given.join(jobs, jobs.c.id == given.c.job_id))
+        .where(jobs.c.state == words(JobState.QUEUED))
+        .order_by(jobs.c.id)
+        .with_for_update(of=[jobs])
+    )
+
+
+def _open_writes(won: FromClause) -> list[UpdateBase]:
+    running = (
+        update(jobs)
+        .where(jobs.c.id == won.c.job_id)
+        .values(
+            state=words(JobState.RUNNING),
+            attempt_count=won.c.number,
+            current_attempt_id=won.c.attempt_id,
+            started_at=func.coalesce(jobs.c.started_at, now()),
+            wait_reason=null(),
+            updated_at=now(),
+        )
+    )
+    born = {
+        "id": won.c.attempt_id,
+        "attempt_number": won.c.number,
+        "fencing_token": won.c.number,
+        "state": words(AttemptState.DISPATCHED),
+        **{name: won.c[name] for name in _OPEN_SPEC if name not in ("attempt_id", "context")},
+        **{name: bindparam(name, type_=attempts.c[name].type) for name in _STAMP},
+        "created_at": now(),
+        "updated_at": now(),
+    }
+    return [
+        running,
+        insert(attempts).from_select(list(born), select(*born.values())),
+        _event(
+            won,
+            attempt_id=won.c.attempt_id,
+            level=words("job"),
+            from_state=words(JobState.QUEUED),
+            to_state=words(JobState.RUNNING),
+            attempt_to=words(AttemptState.DISPATCHED),
+            context=won.c.context,
+        ),
+        _counted(won, words(JobState.QUEUED), words(JobState.RUNNING)),
+    ]
+
+
+_open = Step("open", _OPEN_SPEC, _OPEN_MORE, _open_found, _open_writes)
+
+
+def open_attempts(transaction: Transaction, moves: Sequence[Row], actor: Actor, **stamp: Any) -> list[dict[str, Any]]:
+    """Take queued jobs to running, each with a new dispatched attempt; ``stamp`` is the part that all share.
+
+    Rows: job_id, attempt_id and the columns of the child's stamp. Gives back the winners with lane and number.
+    """
+    check_job(JobState.QUEUED, JobState.RUNNING, actor)
+    return _open.apply(transaction, moves, actor_type=actor.value, actor_id=stamp["worker_id"], **stamp)
+
+
+# -- start: a dispatched attempt is about to enter its handler --------------------------------------------------------
+
+_START_SPEC = {"job_id": "id", "attempt_id": "id", "token": "int", "ago": "float"}
+
+
+def _held(given: FromClause, states: Iterable[AttemptState]) -> Select[Any]:
+    """The rows whose job runs under exactly this attempt and token, locked."""
+    return (
+        select(*given.c, jobs.c.lane, attempts.c.state.label("attempt_from"))
+        .select_from(given.join(jobs, jobs.c.id == given.c.job_id).join(attempts, attempts.c.id == given.c.attempt_id))
+        .where(
+            jobs.c.state == words(JobState.RUNNING),
+            jobs.c.current_attempt_id == attempts.c.id,
+            attempts.c.fencing_token == given.c.token,
+            _one_of(attempts.c.state, states),
+        )
+        .order_by(jobs.c.id)
+        .with_for_update(of=[jobs, attempts])
+    )
+
+
+def _start_writes(won: FromClause) -> list[UpdateBase]:
+    entered = (
+        update(attempts)
+        .where(attempts.c.id == won.c.attempt_id)
+        .values(
+            state=words(AttemptState.RUNNING),
+            started_at=after(literal_column("0") - func.coalesce(won.c.ago, literal_column("0"))),
+            updated_at=now(),
+        )
+    )
+    noted = _event(
+        won,
+        attempt_id=won.c.attempt_id,
+        level=words("attempt"),
+        from_state=words(JobState.RUNNING),
+        to_state=words(JobState.RUNNING),
+        attempt_from=words(AttemptState.DISPATCHED),
+        attempt_to=words(AttemptState.RUNNING),
+    )
+    return [entered, noted]
+
+
+_start = Step(
+    "start",
+    _START_SPEC,
+    {"lane": "text", "attempt_from": "text"},
+    lambda given: _held(given, [AttemptState.DISPATCHED]),
+    _start_writes,
+)
+
+
+def start_attempts(
+    transaction: Transaction, moves: Sequence[Row], actor: Actor, actor_id: str | None
+) -> list[dict[str, Any]]:
+    """Take dispatched attempts to running. Rows: job_id, attempt_id, token, ago (seconds since the start was said)."""
+    check_attempt(AttemptState.DISPATCHED, AttemptState.RUNNING, actor)
+    return _start.apply(transaction, moves, actor_type=actor.value, actor_id=actor_id)
+
+
+# -- close: an attempt is over, and its job goes where the rules say ---------------------------------------------------
+
+_CLOSE_SPEC = {
+    "job_id": "id",
+    "attempt_id": "id",
+    "token": "int",
+    "bump": "int",
+    "job_to": "text",
+    "attempt_to": "text",
+    "ended": "bool",
+    "delay": "float",
+    "unspent": "int",
+    "wait_reason": "text",
+    "ago": "float",
+    "result": "json",
+    "error": "json",
+    "cause": "text",
+    "exit_code": "int",
+    "term_signal": "int",
+    "duration_ms": "int",
+    "user_ms": "int",
+    "system_ms": "int",
+    "peak_rss_bytes": "int",
+    "reason": "text",
+    "context": "json",
+}
+_FACTS = ("cause", "exit_code", "term_signal", "duration_ms", "user_ms", "system_ms", "peak_rss_bytes", "error")
+
+
+def _close_writes(won: FromClause) -> list[UpdateBase]:
+    zero = literal_column("0")
+    over = (
+        update(attempts)
+        .where(attempts.c.id == won.c.attempt_id)
+        .values(
+            state=won.c.attempt_to,
+            fencing_token=won.c.token + func.coalesce(won.c.bump, zero),
+            started_at=func.coalesce(attempts.c.started_at, after(zero - won.c.ago)),
+            finished_at=now(),
+            updated_at=now(),
+            **{name: won.c[name] for name in _FACTS},
+        )
+    )
+    moved = (
+        update(jobs)
+        .where(jobs.c.id == won.c.job_id)
+        .values(
+            state=won.c.job_to,
+            result=won.c.result,
+            last_error=func.coalesce(won.c.error, jobs.c.last_error),
+            available_at=func.coalesce(after(won.c.delay), jobs.c.available_at),
+            unspent_count=jobs.c.unspent_count + func.coalesce(won.c.unspent, zero),
+            wait_reason=won.c.wait_reason,
+            finished_at=case((won.c.ended, now()), else_=null()),
+            updated_at=now(),
+        )
+    )
+    noted = _event(
+        won,
+        attempt_id=won.c.attempt_id,
+        level=words("job"),
+        from_state=words(JobState.RUNNING),
+        to_state=won.c.job_to,
+        attempt_from=won.c.attempt_from,
+        attempt_to=won.c.attempt_to,
+        reason=won.c.reason,
+        context=won.c.context,
+    )
+    return [over, moved, noted, _counted(won, words(JobState.RUNNING), won.c.job_to)]
+
+
+_close = Step(
+    "close",
+    _CLOSE_SPEC,
+    {"lane": "text", "attempt_from": "text"},
+    lambda given: _held(given, IN_FLIGHT),
+    _close_writes,
+)
+
+
+def close_attempts(
+    transaction: Transaction, moves: Sequence[Row], actor: Actor, actor_id: str | None
+) -> list[dict[str, Any]]:
+    """End attempts in flight and move their jobs on. Rows: the columns of an outcome; see `lifecycle.settle`."""
+    for job_to, attempt_to in {(move["job_to"], move["attempt_to"]) for move in moves}:
+        check_job(JobState.RUNNING, JobState(job_to), actor)
+        check_attempt(AttemptState.RUNNING, AttemptState(attempt_to), actor)
+    return _close.apply(
+        transaction,
+        [{**move, "ended": JobState(move["job_to"]) in ENDED} for move in moves],
+        actor_type=actor.value,
+        actor_id=actor_id,
+    )
+
+
+# -- move: a job that has no attempt in flight ------------------------------------------------------------------------
+
+_MOVE_SPEC = {
+    "job_id": "id",
+    "origin": "text",
+    "target": "text",
+    "ended": "bool",
+    "now_due": "bool",
+    "reason": "text",
+    "context": "json",
+}
+
+
+def _move_found(given: FromClause) -> Select[Any]:
+    return (
+        select(*given.c, jobs.c.lane)
+        .select_from(given.join(jobs, jobs.c.id == given.c.job_id))
+        .where(jobs.c.state == given.c.origin)
+        .order_by(jobs.c.id)
+        .with_for_update(of=[jobs])
+    )
+
+
+def _move_writes(won: FromClause) -> list[UpdateBase]:
+    queued = won.c.target == words(JobState.QUEUED)
+    moved = (
+        update(jobs)
+        .where(jobs.c.id == won.c.job_id)
+        .values(
+            state=won.c.target,
+            queued_at=case((queued, now()), else_=jobs.c.queued_at),
+            available_at=case((won.c.now_due, now()), else_=jobs.c.available_at),
+            finished_at=case((won.c.ended, now()), else_=null()),
+            wait_reason=null(),
+            updated_at=now(),
+        )
+    )
+    noted = _event(
+        won,
+        level=words("job"),
+        from_state=won.c.origin,
+        to_state=won.c.target,
+        reason=won.c.reason,
+        context=won.c.context,
+    )
+    return [moved, noted, _counted(won, won.c.origin, won.c.target)]
+
+
+_move = Step("move", _MOVE_SPEC, {"lane": "text"}, _move_found, _move_writes)
+
+
+def move_jobs(
+    transaction: Transaction, moves: Sequence[Row], actor: Actor, actor_id: str | None
+) -> list[dict[str, Any]]:
+    """Move jobs without an attempt in flight. Rows: job_id, origin, target, and optionally now_due, reason, context."""
+    for origin, target in {(move["origin"], move["target"]) for move in moves}:
+        check_job(JobState(origin), JobState(target), actor)
+    return _move.apply(
+        transaction,
+        [{**move, "ended": JobState(move["target"]) in ENDED, "now_due": move.get("now_due", False)} for move in moves],
+        actor_type=actor.value,
+        actor_id=actor_id,
+    )
+
+
+# -- reject: what came too late is written down, and changes nothing --------------------------------------------------
+
+_REJECT = rows("late", job_id="id", attempt_id="id", state="text", context="json")
+_rejected = _event(
+    _REJECT,
+    attempt_id=_REJECT.c.attempt_id,
+    level=words("attempt"),
+    from_state=_REJECT.c.state,
+    to_state=_REJECT.c.state,
+    reason=words("stale_write_rejected"),
+    context=_REJECT.c.context,
+)
+
+
+def reject(transaction: Transaction, late: Sequence[Row], actor_id: str | None) -> None:
+    """One ledger row for each outcome that was refused. Rows: job_id, attempt_id, state (as it is), context."""
+    if late:
+        transaction.execute(_rejected, rows=encode(late), actor_type=Actor.SYSTEM.value, actor_id=actor_id)
