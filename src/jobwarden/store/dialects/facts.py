@@ -68,6 +68,12 @@ class Facts:
         """Class an error of the driver."""
         raise NotImplementedError
 
+    def lock_schema(self, connection: Any, name: str) -> None:
+        """Wait until nobody else migrates; held until `unlock_schema` or the end of the transaction."""
+
+    def unlock_schema(self, connection: Any, name: str) -> None:
+        """Let the next one migrate."""
+
     def missing(self, url: URL) -> str | None:
         """Why there is no database at this URL, if that can be told without connecting."""
         return None

@@ -41,6 +41,12 @@ class MySQL(Facts):
         product = "MariaDB" if "mariadb" in found.lower() else "MySQL"
         return Server(product, version_of(found.removeprefix("5.5.5-")), not read_only)
 
+    def lock_schema(self, connection: Any, name: str) -> None:
+        connection.execute(text("SELECT get_lock(:name, 300)"), {"name": name[:60]})
+
+    def unlock_schema(self, connection: Any, name: str) -> None:
+        connection.execute(text("SELECT release_lock(:name)"), {"name": name[:60]})
+
     def fault(self, error: BaseException) -> Fault:
         code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
         if code in _CONFLICTS:

@@ -41,6 +41,9 @@ class PostgreSQL(Facts):
         ).scalar_one()
         return Server("PostgreSQL", (number // 10000, number % 10000), not read_only)
 
+    def lock_schema(self, connection: Any, name: str) -> None:
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": name})
+
     def fault(self, error: BaseException) -> Fault:
         code = getattr(error, "sqlstate", None)
         if code is None:
