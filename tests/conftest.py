@@ -103,15 +103,14 @@ def _words_on_engines(config: pytest.Config) -> str:
 
 def _migrate(url: str) -> None:
     from jobwarden.config import Settings
-    from jobwarden.store.migrate import migrate
-
     from jobwarden.store.database import Database
+    from jobwarden.store.migrate import migrate
 
     database = Database(Settings(database_url=url))
     try:
         migrate(database)
     finally:
-        database.close()
+        database.dispose()
 
 
 @pytest.fixture(scope="session")
@@ -177,7 +176,7 @@ def database(settings: Any) -> Iterator[Any]:
 
     database = Database(settings)
     yield database
-    database.close()
+    database.dispose()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ENGINES = ("sqlite", "postgresql", "mariadb")
@@ -48,7 +48,7 @@ def mariadb() -> dict[str, Path]:
     return {name: path for name, path in found.items() if path is not None}
 
 
-def missing_engines(engines: tuple[str, ...] = ENGINES) -> dict[str, str]:
+def missing_engines(engines: Sequence[str] = ENGINES) -> dict[str, str]:
     """What cannot be started here, with the reason for each."""
     finders = {"postgresql": postgresql, "mariadb": mariadb}
     reasons = {}

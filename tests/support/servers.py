@@ -202,7 +202,7 @@ class NetworkServer(Server):
         self._wait_until_it_answers()
 
     def stop(self, mode: str = "fast") -> None:
-        """End it and wait: "smart" waits for clients, "fast" drops them, "immediate" leaves recovery to the next start."""
+        """End it: "smart" waits for clients, "fast" drops them, "immediate" leaves recovery to the next start."""
         if self._process is None or self._proc is None:
             return
         with contextlib.suppress(ProcessLookupError):
