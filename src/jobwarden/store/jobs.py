@@ -86,7 +86,7 @@ _tag = insert(tags).from_select(["job_id", "name", "value"], select(*_tagged.c))
 
 
 def insert_statements(chains_writes: bool) -> list[Any]:
-    """The statements that insert jobs with their first ledger rows; each takes ``rows``, the last gives the ids born."""
+    """The statements that insert jobs and their first ledger rows; each takes ``rows``, the last gives those born."""
     return [_whole] if chains_writes else [_insert, *_steps, _ids]
 
 

@@ -1,0 +1,205 @@
+"""Claim: queued jobs go to running, each onto a seat that already exists.
+
+The claim carries the complete stamp of the seat's process, so there is no moment at which an attempt has no proven
+process. The locking driver takes rows that nobody else holds; the racing driver, for engines without SKIP LOCKED,
+looks at more rows than it needs in random order and lets the guarded update decide. A claim costs the same whatever
+waits behind it: paused lanes, delayed and blocked jobs are not in the index that it reads.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, Select, Text, bindparam, cast, exists, not_, select
+
+from jobwarden.domain.claims import Claim, Isolation
+from jobwarden.domain.stamp import Host, ProcessId
+from jobwarden.domain.states import Actor, JobState
+from jobwarden.store.database import Transaction
+from jobwarden.store.schema import jobs, lanes
+from jobwarden.store.transition import open_attempts, words
+
+_OVERSELECT = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who claims: the worker's row, its host and the supervisor's process."""
+
+    worker_id: str
+    host: Host
+    supervisor: ProcessId
+
+    def stamp(self) -> dict[str, Any]:
+        """The part of the stamp that all attempts of this owner share."""
+        return {
+            "worker_id": self.worker_id,
+            "host_id": self.host.machine,
+            "pid_scope": self.host.pid_scope,
+            "hostname": self.host.hostname,
+            "supervisor_pid": self.supervisor.pid,
+            "supervisor_start_time": self.supervisor.start_time,
+        }
+
+
+@dataclass(slots=True)
+class Vacancy:
+    """Room on one seat: ``pooled`` seats have run pool jobs and take nothing else; ``room`` is how many it may hold."""
+
+    nonce: str
+    process: ProcessId
+    pooled: bool = False
+    room: int = 1
+    fallback: str | None = None
+    taken: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Seated:
+    """A claim and the nonce of the seat that it was made for."""
+
+    claim: Claim
+    nonce: str
+
+
+_HEADER = (
+    jobs.c.id,
+    jobs.c.job,
+    jobs.c.name,
+    jobs.c.lane,
+    cast(jobs.c.params, Text).label("params"),
+    cast(jobs.c.tags, Text).label("tags"),
+    jobs.c.batch_id,
+    jobs.c.scheduled_for,
+    jobs.c.idempotent,
+    jobs.c.isolation,
+    jobs.c.timeout_sec,
+    jobs.c.max_runtime_sec,
+    jobs.c.grace_sec,
+    jobs.c.memory_bytes,
+    jobs.c.unspent_count,
+)
+_paused = exists().where(lanes.c.name == bindparam("lane"), lanes.c.paused)
+_waiting: Select[Any] = (
+    select(*_HEADER)
+    .where(jobs.c.lane == bindparam("lane"), jobs.c.state == words(JobState.QUEUED), not_(_paused))
+    .order_by(jobs.c.priority.desc(), jobs.c.created_at, jobs.c.id)
+    .limit(bindparam("most"))
+)
+_waiting_unlocked = _waiting.with_for_update(of=[jobs], skip_locked=True)
+
+
+def claim(
+    transaction: Transaction,
+    lanes: Iterable[str],
+    vacancies: Sequence[Vacancy],
+    owner: Owner,
+    new_ids: Callable[[int], list[str]],
+    depth: Callable[[str], int] = lambda job: 1,
+    shuffle: Callable[[list[Any]], None] | None = None,
+) -> list[Seated]:
+    """Claim jobs from the lanes, in their order, onto the vacancies; give what was won.
+
+    ``depth(job)`` says how many jobs of that name may wait on one pool seat. ``shuffle`` makes it the racing driver.
+    """
+    plan = _Plan(vacancies, depth)
+    for lane in lanes:
+        if not plan.room:
+            break
+        for row in _candidates(transaction, lane, plan.room, shuffle):
+            plan.place(row)
+    moves = [
+        _move(row, vacancy, attempt_id)
+        for (row, vacancy), attempt_id in zip(plan.placed, new_ids(len(plan.placed)), strict=True)
+    ]
+    won = open_attempts(transaction, moves, Actor.SUPERVISOR, **owner.stamp())
+    rows = {row.id: row for row, _ in plan.placed}
+    return [Seated(_claim(rows[move["job_id"]], move), move["proc_nonce"]) for move in won]
+
+
+def _candidates(
+    transaction: Transaction, lane: str, room: int, shuffle: Callable[[list[Any]], None] | None
+) -> Sequence[Row[Any]]:
+    if shuffle is None:
+        return transaction.execute(_waiting_unlocked, lane=lane, most=room).all()
+    seen = list(transaction.execute(_waiting, lane=lane, most=room * _OVERSELECT).all())
+    shuffle(seen)
+    return seen[:room]
+
+
+class _Plan:
+    """Which job goes onto which seat: one each first, and more only onto pool seats, for jobs that are quick."""
+
+    def __init__(self, vacancies: Sequence[Vacancy], depth: Callable[[str], int]) -> None:
+        self.placed: list[tuple[Row[Any], Vacancy]] = []
+        self._depth = depth
+        self._fresh = [vacancy for vacancy in vacancies if not vacancy.pooled]
+        self._pool = [vacancy for vacancy in vacancies if vacancy.pooled]
+        self.room = len(self._fresh) + sum(vacancy.room for vacancy in self._pool)
+
+    def place(self, row: Row[Any]) -> None:
+        """Find the job a seat, if one fits."""
+        vacancy = self._pooled(row) if row.isolation == Isolation.POOL else self._unused()
+        if vacancy is None:
+            return
+        vacancy.taken += 1
+        self.room -= 1
+        self.placed.append((row, vacancy))
+
+    def _unused(self) -> Vacancy | None:
+        return self._fresh.pop() if self._fresh else None
+
+    def _pooled(self, row: Row[Any]) -> Vacancy | None:
+        least = min(self._pool, key=lambda vacancy: vacancy.taken, default=None)
+        if least is not None and least.taken == 0 and least.room:
+            return least
+        if fresh := self._unused():
+            self._pool.append(fresh)
+            return fresh
+        deep = self._depth(row.job) if row.idempotent else 1
+        return least if least is not None and least.taken < min(least.room, deep) else None
+
+
+def _move(row: Row[Any], vacancy: Vacancy, attempt_id: str) -> dict[str, Any]:
+    process = vacancy.process
+    evidence = {"pid": process.pid, "start_time": process.start_time, "nonce": vacancy.nonce}
+    if process.inode:
+        evidence["inode"] = process.inode
+    return {
+        "job_id": row.id,
+        "attempt_id": attempt_id,
+        "child_pid": process.pid,
+        "child_start_time": process.start_time,
+        "child_inode": process.inode or None,
+        "proc_nonce": vacancy.nonce,
+        "isolation": Isolation.EXEC.value if vacancy.fallback else row.isolation or Isolation.FORK.value,
+        "isolation_reason": vacancy.fallback,
+        "context": json.dumps(evidence),
+    }
+
+
+def _claim(row: Row[Any], move: dict[str, Any]) -> Claim:
+    number = int(move["number"])
+    return Claim(
+        job_id=row.id,
+        attempt_id=str(move["attempt_id"]),
+        attempt_number=number,
+        token=number,
+        job=row.job,
+        params=row.params,
+        lane=row.lane,
+        label=row.name,
+        tags=json.loads(row.tags) if row.tags else {},
+        batch_id=row.batch_id,
+        scheduled_for=row.scheduled_for.isoformat() if row.scheduled_for else None,
+        idempotent=bool(row.idempotent),
+        isolation=Isolation(row.isolation) if row.isolation else Isolation.FORK,
+        timeout=row.timeout_sec,
+        max_runtime=row.max_runtime_sec,
+        grace=10.0 if row.grace_sec is None else row.grace_sec,
+        memory=row.memory_bytes,
+        unspent=row.unspent_count,
+    )

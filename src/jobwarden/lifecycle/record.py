@@ -1,0 +1,158 @@
+"""Record: what a running attempt says (log lines, progress, artifacts) and how its process ended, fenced by token.
+
+Nothing here can change an outcome: it moves no state, and what a fenced-out attempt says is not written.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import func, insert, select, update
+
+from jobwarden.store.database import Transaction, encode, now, rows
+from jobwarden.store.schema import artifacts, attempts, logs
+
+
+@dataclass(frozen=True, slots=True)
+class Saying:
+    """One log line: ``seq`` counts from 1 within its attempt, without gaps."""
+
+    seq: int
+    level: str
+    body: str
+    source: str = "log"
+    step: str | None = None
+    context: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What one attempt said since it was last recorded; ``cursor`` is where its spool has been read to."""
+
+    job_id: str
+    attempt_id: str
+    token: int
+    lines: Sequence[Saying] = ()
+    progress: dict[str, Any] | None = None
+    artifacts: Sequence[dict[str, Any]] = ()
+    cursor: dict[str, int] = field(default_factory=dict)
+
+
+_held = {"job_id": "id", "attempt_id": "id", "token": "int"}
+_line = rows("line", **_held, seq="int", level="text", source="text", step="text", context="json", body="text")
+_insert_lines = insert(logs).from_select(
+    ["job_id", "attempt_id", "seq", "ts", "level", "source", "step", "context", "body_ref"],
+    select(
+        _line.c.job_id,
+        _line.c.attempt_id,
+        _line.c.seq,
+        now(),
+        _line.c.level,
+        _line.c.source,
+        _line.c.step,
+        _line.c.context,
+        _line.c.body,
+    )
+    .select_from(_line.join(attempts, attempts.c.id == _line.c.attempt_id))
+    .where(attempts.c.fencing_token == _line.c.token, attempts.c.log_seq < _line.c.seq)
+    .order_by(_line.c.attempt_id, _line.c.seq),
+)
+_mark = rows("mark", attempt_id="id", token="int", seq="int", cursor="json", progress="json")
+_advance = (
+    update(attempts)
+    .where(attempts.c.id == _mark.c.attempt_id, attempts.c.fencing_token == _mark.c.token)
+    .values(
+        log_seq=func.coalesce(_mark.c.seq, attempts.c.log_seq),
+        log_cursor=func.coalesce(_mark.c.cursor, attempts.c.log_cursor),
+        progress=func.coalesce(_mark.c.progress, attempts.c.progress),
+    )
+)
+_thing = rows(
+    "thing",
+    **_held,
+    id="id",
+    type="text",
+    name="text",
+    path="text",
+    size_bytes="int",
+    checksum="text",
+    content_type="text",
+    meta="json",
+)
+_THING = ["id", "job_id", "attempt_id", "type", "name", "path", "size_bytes", "checksum", "content_type", "meta"]
+_insert_things = insert(artifacts).from_select(
+    [*_THING, "created_at"],
+    select(*(_thing.c[name] for name in _THING), now())
+    .select_from(_thing.join(attempts, attempts.c.id == _thing.c.attempt_id))
+    .where(attempts.c.fencing_token == _thing.c.token),
+)
+
+
+def record(transaction: Transaction, records: Sequence[Record]) -> None:
+    """Write what attempts said; lines that were written before are left out."""
+    lines = [_line_row(said, line) for said in records for line in said.lines]
+    if lines:
+        transaction.execute(_insert_lines, rows=encode(lines))
+    things = [_thing_row(said, thing) for said in records for thing in said.artifacts]
+    if things:
+        transaction.execute(_insert_things, rows=encode(things))
+    if records:
+        transaction.execute(_advance, rows=encode(map(_mark_row, records)))
+
+
+def _line_row(said: Record, line: Saying) -> dict[str, Any]:
+    return {
+        "job_id": said.job_id,
+        "attempt_id": said.attempt_id,
+        "token": said.token,
+        "seq": line.seq,
+        "level": line.level,
+        "source": line.source,
+        "step": line.step,
+        "context": json.dumps(line.context) if line.context else None,
+        "body": line.body,
+    }
+
+
+def _thing_row(said: Record, thing: dict[str, Any]) -> dict[str, Any]:
+    row = {"job_id": said.job_id, "attempt_id": said.attempt_id, "token": said.token, **thing}
+    row["meta"] = json.dumps(row["meta"]) if row.get("meta") else None
+    return row
+
+
+def _mark_row(said: Record) -> dict[str, Any]:
+    return {
+        "attempt_id": said.attempt_id,
+        "token": said.token,
+        "seq": said.lines[-1].seq if said.lines else None,
+        "cursor": json.dumps(said.cursor) if said.cursor else None,
+        "progress": json.dumps(said.progress) if said.progress else None,
+    }
+
+
+_end = rows(
+    "seen",
+    attempt_id="id",
+    token="int",
+    cause="text",
+    exit_code="int",
+    term_signal="int",
+    user_ms="int",
+    system_ms="int",
+    peak_rss_bytes="int",
+)
+_FACTS = ("cause", "exit_code", "term_signal", "user_ms", "system_ms", "peak_rss_bytes")
+_forensics = (
+    update(attempts)
+    .where(attempts.c.id == _end.c.attempt_id, attempts.c.fencing_token == _end.c.token)
+    .values({name: func.coalesce(_end.c[name], attempts.c[name]) for name in _FACTS})
+)
+
+
+def record_exits(transaction: Transaction, exits: Sequence[dict[str, Any]]) -> None:
+    """Write how processes ended. Rows: attempt_id, token, cause, exit_code, term_signal and what they used."""
+    if exits:
+        transaction.execute(_forensics, rows=encode(exits))

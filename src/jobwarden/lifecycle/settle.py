@@ -1,0 +1,211 @@
+"""Settle: what was said of an attempt becomes its state and its job's, with the decision about what comes next.
+
+Attempt and job move in one transaction, guarded by state and token. A report that comes too late changes nothing and
+leaves one ledger row; a report that was already settled (its acknowledgement was lost) is accepted again in silence.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, bindparam, select
+from sqlalchemy.exc import DBAPIError
+
+from jobwarden.domain.recovery import Backoff, Decision, JobFacts, OnLost, Wish, decide
+from jobwarden.domain.report import Outcome, Report
+from jobwarden.domain.states import Actor, AttemptState, JobState
+from jobwarden.store.database import Database, Transaction, encode, rows
+from jobwarden.store.schema import attempts, jobs
+from jobwarden.store.transition import close_attempts, reject
+
+_WAITS = {JobState.PENDING, JobState.QUEUED, JobState.RETRYING, JobState.ORPHANED}
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """A report with what proves that it may be heard: the attempt's job and its token."""
+
+    job_id: str
+    token: int
+    report: Report
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of a settlement: the decision that was committed, or None where the report came too late."""
+
+    attempt_id: str
+    decision: Decision | None
+
+
+_asked = rows("asked", job_id="id")
+_facts = (
+    select(
+        jobs.c.id,
+        jobs.c.idempotent,
+        jobs.c.max_attempts,
+        jobs.c.attempt_count,
+        jobs.c.unspent_count,
+        jobs.c.backoff,
+        jobs.c.on_lost,
+        jobs.c.cancel_requested,
+        jobs.c.cancel_mode,
+        jobs.c.cancel_reason,
+    )
+    .select_from(_asked.join(jobs, jobs.c.id == _asked.c.job_id))
+    .order_by(jobs.c.id)
+    .with_for_update(of=[jobs])
+)
+_standing = select(
+    attempts.c.id, attempts.c.job_id, attempts.c.state, attempts.c.fencing_token, attempts.c.worker_id
+).where(attempts.c.id.in_(bindparam("ids", expanding=True)))
+
+
+def settle(
+    transaction: Transaction,
+    settlements: Sequence[Settlement],
+    actor: Actor,
+    actor_id: str | None,
+    chance: Callable[[], float] = random.random,
+) -> list[Settled]:
+    """Settle reports as one set, inside the caller's transaction; one answer for each, in their order."""
+    decisions = _decisions(transaction, settlements, chance)
+    moves = [_move(given, decisions[given.report.attempt_id]) for given in settlements]
+    won = {move["attempt_id"] for move in close_attempts(transaction, moves, actor, actor_id)}
+    lost = [given for given in settlements if given.report.attempt_id not in won]
+    if lost:
+        won |= _sort_out(transaction, lost, decisions, actor_id)
+    return [
+        Settled(given.report.attempt_id, decisions[given.report.attempt_id] if given.report.attempt_id in won else None)
+        for given in settlements
+    ]
+
+
+def settle_alone(
+    database: Database,
+    settlement: Settlement,
+    actor_id: str,
+    also: Callable[[Transaction], None] = lambda transaction: None,
+    pause: Callable[[float], None] = time.sleep,
+) -> Settled:
+    """Settle one report over a connection of one's own, for as long as it takes: until it is accepted or fenced out.
+
+    ``also`` runs first in the same transaction (the last log lines). Raises what is no transient fault of the database.
+    """
+    failures = 0
+    while True:
+        try:
+            with database.write() as transaction:
+                also(transaction)
+                return settle(transaction, [settlement], Actor.WORKER, actor_id)[0]
+        except DBAPIError as error:
+            if not database.fault(error).transient:
+                raise
+            failures += 1
+            pause(Backoff(base=0.1, cap=10.0).delay(failures, random.random()))
+
+
+def _decisions(
+    transaction: Transaction, settlements: Sequence[Settlement], chance: Callable[[], float]
+) -> dict[str, Decision]:
+    decisions: dict[str, Decision] = {}
+    questions = []
+    for given in settlements:
+        if given.report.outcome is Outcome.SUCCEEDED:
+            decisions[given.report.attempt_id] = _SUCCESS
+        else:
+            questions.append(given)
+    if questions:
+        asked = encode({"job_id": given.job_id} for given in questions)
+        facts = {row.id: row for row in transaction.execute(_facts, rows=asked)}
+        for given in questions:
+            row = facts.get(given.job_id)
+            decisions[given.report.attempt_id] = decide(_job_facts(row), given.report, chance()) if row else _GONE
+    return decisions
+
+
+_SUCCESS = Decision(JobState.SUCCEEDED, AttemptState.SUCCEEDED)
+_GONE = Decision(JobState.FAILED, AttemptState.FAILED)
+
+
+def _job_facts(row: Row[Any]) -> JobFacts:
+    return JobFacts(
+        idempotent=bool(row.idempotent),
+        max_attempts=row.max_attempts,
+        spent=row.attempt_count - row.unspent_count,
+        unspent=row.unspent_count,
+        backoff=Backoff(**row.backoff) if row.backoff else Backoff(),
+        on_lost=OnLost(row.on_lost) if row.on_lost else OnLost.AUTO,
+        wish=Wish(row.cancel_mode) if row.cancel_requested and row.cancel_mode else None,
+    )
+
+
+def _move(given: Settlement, decision: Decision) -> dict[str, Any]:
+    report, usage = given.report, given.report.usage
+    return {
+        "job_id": given.job_id,
+        "attempt_id": report.attempt_id,
+        "token": given.token,
+        "job_to": decision.job.value,
+        "attempt_to": decision.attempt.value,
+        "delay": decision.delay,
+        "unspent": 1 if decision.unspent else None,
+        "wait_reason": decision.reason if decision.job in _WAITS else None,
+        "ago": None if report.outcome is Outcome.UNSTARTED or usage.wall_ms is None else usage.wall_ms / 1000,
+        "result": report.result,
+        "error": json.dumps(report.error) if report.error else None,
+        "cause": report.cause.value if report.cause else None,
+        "exit_code": report.exit_code,
+        "term_signal": report.signal,
+        "duration_ms": usage.wall_ms,
+        "user_ms": usage.user_ms,
+        "system_ms": usage.system_ms,
+        "peak_rss_bytes": usage.peak_rss,
+        "reason": decision.reason,
+        "context": _evidence(given, decision),
+    }
+
+
+def _evidence(given: Settlement, decision: Decision) -> str:
+    report = given.report
+    evidence: dict[str, Any] = {"token": given.token}
+    if report.outcome is not Outcome.SUCCEEDED:
+        evidence["outcome"] = report.outcome.value
+    if report.cause is not None:
+        evidence |= {"cause": report.cause.value, "exit_code": report.exit_code, "signal": report.signal}
+    if decision.delay is not None:
+        evidence["delay"] = round(decision.delay, 3)
+    if decision.unspent:
+        evidence["unspent"] = True
+    return json.dumps(evidence, separators=(",", ":"))
+
+
+def _sort_out(
+    transaction: Transaction, lost: Sequence[Settlement], decisions: dict[str, Decision], actor_id: str | None
+) -> set[str]:
+    """Of the reports that moved nothing: those settled before are accepted, the others are written down as late."""
+    found = {row.id: row for row in transaction.execute(_standing, ids=[given.report.attempt_id for given in lost])}
+    accepted, late = set(), []
+    for given in lost:
+        attempt_id = given.report.attempt_id
+        row = found.get(attempt_id)
+        if row is None:
+            continue
+        if row.fencing_token == given.token and row.state == decisions[attempt_id].attempt.value:
+            accepted.add(attempt_id)
+            continue
+        evidence = {
+            "attempted_to": decisions[attempt_id].attempt.value,
+            "token": given.token,
+            "current_token": row.fencing_token,
+        }
+        late.append(
+            {"job_id": given.job_id, "attempt_id": attempt_id, "state": row.state, "context": json.dumps(evidence)}
+        )
+    reject(transaction, late, actor_id)
+    return accepted

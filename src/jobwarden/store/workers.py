@@ -1,0 +1,64 @@
+"""Rows of workers (every daemon is one), and what a worker owns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Row, bindparam, insert, select, update
+
+from jobwarden.domain.states import IN_FLIGHT, LIVE_WORKER, WorkerState
+from jobwarden.store.database import Transaction, now
+from jobwarden.store.schema import attempts, jobs, workers
+
+
+def register(transaction: Transaction, worker: Mapping[str, Any]) -> None:
+    """A daemon's row as it starts; the columns that it does not give are the database's."""
+    transaction.execute(
+        insert(workers).values(state=WorkerState.ACTIVE.value, started_at=now(), heartbeat_at=now(), **worker)
+    )
+
+
+_beat = (
+    update(workers)
+    .where(
+        workers.c.id == bindparam("worker"),
+        workers.c.state.in_([state.value for state in sorted(LIVE_WORKER)]),
+    )
+    .values(heartbeat_at=now(), current_load=bindparam("load"))
+)
+
+
+def beat(transaction: Transaction, worker_id: str, load: int) -> bool:
+    """Say that the worker lives and holds ``load`` attempts; False if its row is gone or declared dead."""
+    return bool(transaction.execute(_beat, worker=worker_id, load=load).rowcount)
+
+
+def set_state(transaction: Transaction, worker_id: str, state: WorkerState, signal: str | None = None) -> None:
+    """What the worker says of itself: draining, or stopped."""
+    ended = {"stopped_at": now(), "current_load": 0} if state is WorkerState.STOPPED else {}
+    transaction.execute(
+        update(workers)
+        .where(workers.c.id == worker_id)
+        .values(state=state.value, last_signal=signal, heartbeat_at=now(), **ended)
+    )
+
+
+_owned = select(
+    attempts.c.id,
+    attempts.c.job_id,
+    attempts.c.state,
+    attempts.c.fencing_token,
+    jobs.c.cancel_requested,
+    jobs.c.cancel_mode,
+    jobs.c.cancel_reason,
+).where(
+    attempts.c.worker_id == bindparam("worker"),
+    attempts.c.state.in_([state.value for state in sorted(IN_FLIGHT)]),
+    jobs.c.id == attempts.c.job_id,
+)
+
+
+def owned(transaction: Transaction, worker_id: str) -> list[Row[Any]]:
+    """Every attempt in flight that the database says is this worker's, with its token and its job's wishes."""
+    return list(transaction.execute(_owned, worker=worker_id))
