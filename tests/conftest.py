@@ -183,3 +183,11 @@ def database(settings: Any) -> Iterator[Any]:
 def eventually() -> Any:
     """`tests.support.waiting.eventually`, for those who would rather ask for it."""
     return _eventually
+
+
+@pytest.fixture
+def factories(database: Any) -> Any:
+    """Rows in any state; see `tests.support.factories.Factories`."""
+    from tests.support.factories import Factories
+
+    return Factories(database)
