@@ -60,13 +60,13 @@ _insert_lines = insert(logs).from_select(
     .where(attempts.c.fencing_token == _line.c.token, attempts.c.log_seq < _line.c.seq)
     .order_by(_line.c.attempt_id, _line.c.seq),
 )
-_mark = rows("mark", attempt_id="id", token="int", seq="int", cursor="json", progress="json")
+_mark = rows("mark", attempt_id="id", token="int", seq="int", read_to="json", progress="json")
 _advance = (
     update(attempts)
     .where(attempts.c.id == _mark.c.attempt_id, attempts.c.fencing_token == _mark.c.token)
     .values(
         log_seq=func.coalesce(_mark.c.seq, attempts.c.log_seq),
-        log_cursor=func.coalesce(_mark.c.cursor, attempts.c.log_cursor),
+        log_cursor=func.coalesce(_mark.c.read_to, attempts.c.log_cursor),
         progress=func.coalesce(_mark.c.progress, attempts.c.progress),
     )
 )
@@ -128,7 +128,7 @@ def _mark_row(said: Record) -> dict[str, Any]:
         "attempt_id": said.attempt_id,
         "token": said.token,
         "seq": said.lines[-1].seq if said.lines else None,
-        "cursor": json.dumps(said.cursor) if said.cursor else None,
+        "read_to": json.dumps(said.cursor) if said.cursor else None,
         "progress": json.dumps(said.progress) if said.progress else None,
     }
 
