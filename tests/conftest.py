@@ -21,7 +21,7 @@ from tests.support.leaks import Leaks
 from tests.support.servers import SERVERS, Server, fast_folder
 from tests.support.waiting import eventually as _eventually
 
-hypothesis.settings.register_profile("steady", deadline=None, derandomize=True, database=None)
+hypothesis.settings.register_profile("steady", deadline=None, derandomize=True, database=None, max_examples=50)
 hypothesis.settings.load_profile("steady")
 
 _LEAKS = pytest.StashKey[Leaks]()

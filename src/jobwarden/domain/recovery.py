@@ -78,6 +78,13 @@ class Decision:
     reason: str | None = None
 
 
+_PLAINLY = {
+    Outcome.STOPPED: (JobState.STOPPED, AttemptState.STOPPED),
+    Outcome.CANCELED: (JobState.CANCELED, AttemptState.CANCELED),
+    Outcome.PARKED: (JobState.ORPHANED, AttemptState.FAILED),
+}
+
+
 def decide(job: JobFacts, report: Report, chance: float) -> Decision:
     """The one decision after every report; ``chance`` in [0, 1) is the jitter's share of luck."""
     if report.outcome is Outcome.SUCCEEDED:
@@ -85,12 +92,8 @@ def decide(job: JobFacts, report: Report, chance: float) -> Decision:
     if job.wish is not None:
         return _granted(job.wish, report)
     match report.outcome:
-        case Outcome.STOPPED:
-            return Decision(JobState.STOPPED, AttemptState.STOPPED, reason=report.reason)
-        case Outcome.CANCELED:
-            return Decision(JobState.CANCELED, AttemptState.CANCELED, reason=report.reason)
-        case Outcome.PARKED:
-            return Decision(JobState.ORPHANED, AttemptState.FAILED, reason=report.reason)
+        case Outcome.STOPPED | Outcome.CANCELED | Outcome.PARKED:
+            return Decision(*_PLAINLY[report.outcome], reason=report.reason)
         case Outcome.SNOOZED:
             return Decision(JobState.PENDING, AttemptState.STOPPED, report.delay or 0.0, True, report.reason)
         case Outcome.UNSTARTED:

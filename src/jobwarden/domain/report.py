@@ -76,10 +76,13 @@ class Report:
         """The report that `dump` gave; raises KeyError or ValueError on anything else."""
         known = dict(data)
         known["outcome"] = Outcome(known["outcome"])
-        known["usage"] = Usage(**known.get("usage", {}))
         if known.get("cause") is not None:
             known["cause"] = Cause(known["cause"])
-        return cls(**known)
+        try:
+            known["usage"] = Usage(**known.get("usage", {}))
+            return cls(**known)
+        except TypeError as error:
+            raise ValueError(f"not a report: {error}") from error
 
     def to_json(self) -> bytes:
         """The report as one line of JSON."""
