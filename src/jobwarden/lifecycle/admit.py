@@ -51,7 +51,8 @@ def admit(transaction: Transaction, worker_id: str, most: int = _WINDOW) -> int:
 
 
 def _admit(transaction: Transaction, state: JobState, worker_id: str, most: int) -> int:
-    admitted, priority = 0, 1 << 15
+    admitted = 0
+    priority: int | None = 1 << 15
     while admitted < most:
         priority = transaction.execute(_highest_of[state], below=priority).scalar()
         if priority is None:

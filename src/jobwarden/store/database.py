@@ -95,7 +95,7 @@ class Transaction:
 
     def execute(self, statement: Executable, **parameters: Any) -> CursorResult[Any]:
         """Run one statement."""
-        return self.connection.execute(statement, parameters)  # type: ignore[return-value]
+        return self.connection.execute(statement, parameters)
 
     def run(self, *writes: UpdateBase, **parameters: Any) -> None:
         """Run the writes of one step, in one statement where the engine can. They must touch different tables."""
@@ -113,7 +113,7 @@ class Transaction:
     def send(self, statement: Executable, rows: str) -> list[Mapping[str, Any]]:
         """Run a statement whose one parameter is ``rows``, and give what it returns."""
         result = self.execute(statement, rows=rows)
-        return list(result.mappings()) if result.returns_rows else []
+        return [dict(row) for row in result.mappings()] if result.returns_rows else []
 
     def now(self) -> datetime:
         """The database's clock."""

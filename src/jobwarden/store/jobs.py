@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import FromClause, Select, case, func, insert, literal_column, null, or_, select
+from sqlalchemy import ColumnElement, FromClause, Select, case, func, insert, literal_column, null, or_, select
 from sqlalchemy.sql.dml import UpdateBase
 
 from jobwarden.domain.states import Actor, JobState
@@ -35,7 +35,8 @@ DRAFT_SPEC = {
     "created_by": "text",
 }
 _given = rows("draft", **DRAFT_SPEC)
-_queued, _pending = (literal_column(f"'{state.value}'") for state in (JobState.QUEUED, JobState.PENDING))
+_queued: ColumnElement[str] = literal_column(f"'{JobState.QUEUED.value}'")
+_pending: ColumnElement[str] = literal_column(f"'{JobState.PENDING.value}'")
 
 
 def _birth(given: FromClause) -> dict[str, Any]:

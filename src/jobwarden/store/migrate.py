@@ -89,7 +89,8 @@ def _locked(database: Database) -> Iterator[Connection]:
 
 
 def _upgrade(connection: Connection) -> list[str]:
-    script, applied = _script(), []
+    script = _script()
+    applied: list[str] = []
     before = _context(connection).get_current_revision()
     if before is not None and before not in {revision.revision for revision in script.walk_revisions()}:
         raise MigrationNewer(database=connection.engine.url.render_as_string(hide_password=True), found=before)

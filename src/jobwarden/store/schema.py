@@ -33,7 +33,7 @@ from jobwarden.store.database import Id, Instant, Json, Serial, Words, name_type
 STATE, NAME, LANE = name_type(16), name_type(200), name_type(100)
 _FLOAT = Float(53)
 _BLOB = LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
-_OPTIONS = {
+_OPTIONS: dict[str, Any] = {
     f"{engine}_{key}": value
     for engine in ("mysql", "mariadb")
     for key, value in {"engine": "InnoDB", "charset": "utf8mb4", "collate": "utf8mb4_bin"}.items()

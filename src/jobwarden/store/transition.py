@@ -293,7 +293,7 @@ _FACTS = ("cause", "exit_code", "term_signal", "duration_ms", "user_ms", "system
 
 
 def _close_writes(won: FromClause) -> list[UpdateBase]:
-    zero = literal_column("0")
+    zero: ColumnElement[int] = literal_column("0")
     over = (
         update(attempts)
         .where(attempts.c.id == won.c.attempt_id)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy import LargeBinary
@@ -12,7 +14,7 @@ from jobwarden.store.dialects.sql import Id, Instant, Json, Serial, Words, name_
 revision = "0001"
 down_revision = None
 
-_TABLE = {
+_TABLE: dict[str, Any] = {
     f"{engine}_{key}": value
     for engine in ("mysql", "mariadb")
     for key, value in {"engine": "InnoDB", "charset": "utf8mb4", "collate": "utf8mb4_bin"}.items()
