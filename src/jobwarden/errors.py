@@ -8,6 +8,7 @@
     │   └── DuplicateJob
     ├── BindingError (TypeError)
     │   ├── UnknownParam · MissingParam · DoubledParam · InvalidParam · UnstorableParam
+    ├── InvalidOption (ValueError)
     ├── UnknownJob (LookupError)
     ├── IdempotencyConflict
     ├── ResultRefused
@@ -18,6 +19,8 @@
     ├── DatabaseProblem
     │   ├── DatabaseUnavailable · DatabaseTooOld · DatabaseReadOnly · NotMigrated · MigrationNewer
     ├── ApplicationImportError
+    ├── RuntimeDirUnusable
+    ├── IdentityUnknown
     └── IllegalTransition
 
 A class's docstring is its message; the facts given at the raise fill it in.
@@ -81,6 +84,10 @@ class InvalidParam(BindingError):
 
 class UnstorableParam(BindingError):
     """{job!r} cannot store {param}={value}: {rule}; {way_out}."""
+
+
+class InvalidOption(JobWardenError, ValueError):
+    """The option {option} = {value!r} of {job!r} cannot be used: it must be {rule}."""
 
 
 class UnknownJob(JobWardenError, LookupError):
@@ -155,6 +162,14 @@ class MigrationNewer(DatabaseProblem):
 
 class ApplicationImportError(JobWardenError):
     """The application {app!r} does not import ({rule}): {way_out}."""
+
+
+class RuntimeDirUnusable(JobWardenError):
+    """The runtime directory {path} cannot be used ({rule}): {way_out}."""
+
+
+class IdentityUnknown(JobWardenError):
+    """This process cannot tell which processes are its own ({rule}): {way_out}."""
 
 
 class IllegalTransition(JobWardenError):
