@@ -1,0 +1,47 @@
+"""The few kernel calls that the standard library does not have: prctl, fallocate and the environment block in place.
+
+A call that this kernel or libc does not know answers False; nothing here raises.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+_PR_SET_CHILD_SUBREAPER = 36
+_FALLOC_FL_KEEP_SIZE = 1
+_FALLOC_FL_PUNCH_HOLE = 2
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.getenv.argtypes = [ctypes.c_char_p]
+_libc.getenv.restype = ctypes.c_void_p
+_libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+
+
+def become_subreaper() -> bool:
+    """Make this process the parent of every descendant whose own parent dies; not inherited by fork, kept by exec."""
+    return bool(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+
+
+def punch_hole(fd: int, start: int, end: int) -> bool:
+    """Give back the storage of the bytes from ``start`` to ``end`` without changing the file's size."""
+    mode = _FALLOC_FL_PUNCH_HOLE | _FALLOC_FL_KEEP_SIZE
+    return end > start and bool(_libc.fallocate(fd, mode, start, end - start) == 0)
+
+
+class EnvironmentCell:
+    """One variable in the block that ``/proc/PID/environ`` shows, so that forked processes can show their own value.
+
+    Make it before anything sets the variable again: libc moves a variable that is set, and the block keeps the old one.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._length = len(os.environ.get(name, ""))
+        self._address = _libc.getenv(name.encode()) if self._length else None
+
+    def write(self, value: str) -> bool:
+        """Overwrite the value in place; refused unless it has exactly the length that the variable was born with."""
+        if self._address is None or len(value) != self._length:
+            return False
+        ctypes.memmove(self._address, value.encode("ascii"), self._length)
+        return True

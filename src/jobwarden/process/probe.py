@@ -1,0 +1,135 @@
+"""What ``/proc`` says of one process, asked again each time; every answer may be outdated when it arrives.
+
+Only the start time makes a pid a name, so a verdict about a process always compares it. None means gone or hidden.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from jobwarden.domain.stamp import ProcessId
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+NONCE_VARIABLE = "JOBWARDEN_NONCE"
+
+
+class Stat(NamedTuple):
+    """The fields of ``/proc/PID/stat`` that verdicts rest on; ``rss`` in bytes."""
+
+    pid: int
+    command: str
+    state: str
+    parent: int
+    session: int
+    threads: int
+    start_time: int
+    rss: int
+
+    @property
+    def running(self) -> bool:
+        """Whether it can still act: a zombie cannot, unless other threads outlived its first one."""
+        return self.state not in "ZXx" or self.threads > 1
+
+
+def parse_stat(text: str) -> Stat:
+    """Parse a stat line; the command may hold blanks and parentheses, so fields count from the last ``)``."""
+    head, _, tail = text.rpartition(")")
+    pid, _, command = head.partition("(")
+    fields = tail.split()
+    return Stat(
+        pid=int(pid),
+        command=command,
+        state=fields[0],
+        parent=int(fields[1]),
+        session=int(fields[3]),
+        threads=int(fields[17]),
+        start_time=int(fields[19]),
+        rss=int(fields[21]) * _PAGE,
+    )
+
+
+def stat(pid: int, proc: str = "/proc") -> Stat | None:
+    """What the kernel says of ``pid`` now."""
+    try:
+        with open(f"{proc}/{pid}/stat", "rb", buffering=0) as file:
+            return parse_stat(file.read(2048).decode("utf-8", "replace"))
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def start_time(pid: int) -> int | None:
+    """When that process began, in clock ticks since boot; good for nothing but equality."""
+    found = stat(pid)
+    return found.start_time if found else None
+
+
+def alive(process: ProcessId, proc: str = "/proc") -> bool:
+    """Whether exactly this process can still act; a pid that now names another process is not it."""
+    found = stat(process.pid, proc)
+    return found is not None and found.start_time == process.start_time and found.running
+
+
+def rss(pid: int) -> int | None:
+    """Resident memory in bytes."""
+    found = stat(pid)
+    return found.rss if found else None
+
+
+def threads(pid: int | str = "self") -> dict[int, str]:
+    """The threads of a process, C ones included: id to name."""
+    names: dict[int, str] = {}
+    for tid in _numbers(f"/proc/{pid}/task"):
+        names[tid] = _text(f"/proc/{pid}/task/{tid}/comm").rstrip("\n")
+    return names
+
+
+def thread_count() -> int:
+    """How many threads this process has, C ones included."""
+    return len(os.listdir("/proc/self/task"))
+
+
+def children(pid: int | str = "self") -> list[int]:
+    """The direct children of a process, zombies included; one that begins or ends meanwhile may be missed."""
+    found: list[int] = []
+    for tid in _numbers(f"/proc/{pid}/task"):
+        found += [int(child) for child in _text(f"/proc/{pid}/task/{tid}/children").split()]
+    return found
+
+
+def command_line(pid: int) -> str:
+    """The command line as people know it, or the bare command's name in brackets."""
+    line = _text(f"/proc/{pid}/cmdline").rstrip("\0").replace("\0", " ").strip()
+    if line:
+        return line[:200]
+    found = stat(pid)
+    return f"[{found.command}]" if found else ""
+
+
+def nonce(pid: int) -> str | None:
+    """The nonce in a process's environment, as it was born with or as a fork wrote it in place."""
+    prefix = f"{NONCE_VARIABLE}="
+    for variable in _text(f"/proc/{pid}/environ").split("\0"):
+        if variable.startswith(prefix):
+            return variable.removeprefix(prefix)
+    return None
+
+
+def everyone() -> list[Stat]:
+    """Every process that this one can see."""
+    return [found for pid in _numbers("/proc") if (found := stat(pid))]
+
+
+def _numbers(folder: str) -> list[int]:
+    try:
+        return [int(name) for name in os.listdir(folder) if name.isdecimal()]
+    except OSError:
+        return []
+
+
+def _text(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            return file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
