@@ -208,9 +208,9 @@ def apt_install(packages: list[str], otherwise: list[str]) -> None:
     apt = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300", "-o", "Dpkg::Use-Pty=0"]
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     with no_service_started():
-        call([*apt, "update"], env)
+        call([*apt, "update"], env, quiet=True)
         for names in filter(None, (packages, otherwise)):
-            if call([*apt, "install", "--yes", "--no-install-recommends", *names], env) == 0:
+            if call([*apt, "install", "--yes", "--no-install-recommends", *names], env, quiet=True) == 0:
                 return
 
 
@@ -238,10 +238,10 @@ def call_named(name: str, command: list[str]) -> int:
     return call(command)
 
 
-def call(command: list[str], env: dict[str, str] | None = None) -> int:
-    """Run a command in the project's folder; its exit code, an interrupt left to the command."""
+def call(command: list[str], env: dict[str, str] | None = None, *, quiet: bool = False) -> int:
+    """Run a command in the project's folder, ``quiet``: with its errors only; an interrupt is left to the command."""
     sys.stdout.flush()
-    process = subprocess.Popen(command, cwd=ROOT, env=env)
+    process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL if quiet else None)
     while True:
         try:
             code = process.wait()
