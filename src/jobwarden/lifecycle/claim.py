@@ -58,6 +58,15 @@ class Vacancy:
 
 
 @dataclass(frozen=True, slots=True)
+class Catch:
+    """What one look brought: the claims won, whether more may wait, and how many jobs found no seat of their kind."""
+
+    seated: list[Seated]
+    more: bool = False
+    unseated: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Seated:
     """A claim and the nonce of the seat that it was made for."""
 
@@ -100,16 +109,20 @@ def claim(
     new_ids: Callable[[int], list[str]],
     depth: Callable[[str], int] = lambda job: 1,
     shuffle: Callable[[list[Any]], None] | None = None,
-) -> list[Seated]:
+) -> Catch:
     """Claim jobs from the lanes, in their order, onto the vacancies; give what was won.
 
     ``depth(job)`` says how many jobs of that name may wait on one pool seat. ``shuffle`` makes it the racing driver.
     """
     plan = _Plan(vacancies, depth)
+    more = False
     for lane in lanes:
         if not plan.room:
             break
-        for row in _candidates(transaction, lane, plan.room, shuffle):
+        room = plan.room
+        found = _candidates(transaction, lane, room, shuffle)
+        more = more or len(found) >= room
+        for row in found:
             plan.place(row)
     moves = [
         _move(row, vacancy, attempt_id)
@@ -117,7 +130,8 @@ def claim(
     ]
     won = open_attempts(transaction, moves, Actor.SUPERVISOR, **owner.stamp())
     rows = {row.id: row for row, _ in plan.placed}
-    return [Seated(_claim(rows[move["job_id"]], move), move["proc_nonce"]) for move in won]
+    seated = [Seated(_claim(rows[move["job_id"]], move), move["proc_nonce"]) for move in won]
+    return Catch(seated, more, plan.unseated)
 
 
 def _candidates(
@@ -138,12 +152,14 @@ class _Plan:
         self._depth = depth
         self._fresh = [vacancy for vacancy in vacancies if not vacancy.pooled]
         self._pool = [vacancy for vacancy in vacancies if vacancy.pooled]
-        self.room = len(self._fresh) + sum(vacancy.room for vacancy in self._pool)
+        self.room = len(self._fresh) + sum(vacancy.room - vacancy.taken for vacancy in self._pool)
+        self.unseated = 0
 
     def place(self, row: Row[Any]) -> None:
         """Find the job a seat, if one fits."""
         vacancy = self._pooled(row) if row.isolation == Isolation.POOL else self._unused()
         if vacancy is None:
+            self.unseated += row.isolation != Isolation.POOL
             return
         vacancy.taken += 1
         self.room -= 1

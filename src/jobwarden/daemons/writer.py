@@ -1,0 +1,273 @@
+"""The writer: one thread that owns the supervisor's connection and commits whatever has gathered (group commit).
+
+The event loop never waits for the database: it fills a `Batch`, offers it, and finds a `Result` later. The busier the
+fleet, the more a batch holds. A batch is repeated until it is committed: every part of it is guarded, so a commit
+whose answer was lost does no harm when it is repeated. A transient fault is outlasted without end; a mistake that
+repeats ends the supervisor loudly after a few times; a value that the database refuses costs its own job only.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from jobwarden.domain.recovery import Backoff
+from jobwarden.domain.report import Outcome, Report
+from jobwarden.domain.states import Actor
+from jobwarden.lifecycle.admit import admit
+from jobwarden.lifecycle.claim import Owner, Seated, Vacancy, claim
+from jobwarden.lifecycle.record import Record, record, record_exits
+from jobwarden.lifecycle.settle import Settled, Settlement, settle
+from jobwarden.lifecycle.start import Start, start
+from jobwarden.store import counters, workers
+from jobwarden.store.database import Database, Fault, Transaction
+from jobwarden.store.ids import new_ids
+
+_STRIKES = 5
+_PATIENCE = Backoff(base=0.2, factor=2.0, cap=5.0)
+
+
+@dataclass(slots=True)
+class Batch:
+    """What the loop wants committed next; claims and the beat are only tried once, the rest until it is committed."""
+
+    records: list[Record] = field(default_factory=list)
+    starts: list[Start] = field(default_factory=list)
+    settlements: list[Settlement] = field(default_factory=list)
+    exits: list[dict[str, Any]] = field(default_factory=list)
+    acts: list[Callable[[Transaction], None]] = field(default_factory=list)
+    vacancies: Sequence[Vacancy] = ()
+    lanes: Sequence[str] = ()
+    admit: bool = False
+    load: int | None = None
+
+    def __bool__(self) -> bool:
+        return bool(
+            self.settlements
+            or self.starts
+            or self.vacancies
+            or self.records
+            or self.exits
+            or self.acts
+            or self.admit
+            or self.load is not None
+        )
+
+    @property
+    def waits(self) -> bool:
+        """Whether somebody waits for this batch; log lines and exit facts alone can gather longer."""
+        return bool(self.settlements or self.starts or self.vacancies or self.acts or self.load is not None)
+
+
+@dataclass(slots=True)
+class Result:
+    """What a batch came to. ``owned`` is the database's list of our attempts, where the batch asked for it."""
+
+    batch: Batch
+    started: set[str] = field(default_factory=set)
+    settled: list[Settled] = field(default_factory=list)
+    claims: list[Seated] = field(default_factory=list)
+    admitted: int = 0
+    owned: list[Any] | None = None
+    alive: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """The database cannot be used now: since when (monotonic seconds), how often it was tried, and why."""
+
+    since: float
+    tries: int
+    why: str
+
+
+class Writer(threading.Thread):
+    """Start it, `offer` batches, `take` results. ``wake`` is called from the thread when there is something to take."""
+
+    def __init__(
+        self,
+        database: Database,
+        owner: Owner,
+        wake: Callable[[], None],
+        depth: Callable[[str], int],
+        racing: bool,
+    ) -> None:
+        super().__init__(name="jobwarden-writer", daemon=True)
+        self.outage: Outage | None = None
+        self.failure: BaseException | None = None
+        self.last_success = time.monotonic()
+        self.conflicts = 0
+        self._database, self._owner, self._wake, self._depth = database, owner, wake, depth
+        self._shuffle = random.shuffle if racing else None
+        self._ready = threading.Condition()
+        self._next: Batch | None = None
+        self._busy = False
+        self._closing = False
+        self._results: deque[Result] = deque()
+        self._turn = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether an offer would be taken up at once."""
+        return not self._busy and self._next is None
+
+    def offer(self, batch: Batch) -> None:
+        """Hand a batch over; only when `idle`."""
+        with self._ready:
+            self._next = batch
+            self._ready.notify()
+
+    def take(self) -> list[Result]:
+        """The results since the last call."""
+        taken = []
+        while self._results:
+            taken.append(self._results.popleft())
+        return taken
+
+    def close(self, seconds: float) -> bool:
+        """Finish what was offered and end; whether it ended within ``seconds``."""
+        with self._ready:
+            self._closing = True
+            self._ready.notify()
+        self.join(seconds)
+        return not self.is_alive()
+
+    def run(self) -> None:
+        """The thread: commit batch after batch."""
+        try:
+            while (batch := self._await()) is not None:
+                result = self._commit(batch)
+                self._results.append(result)
+                self._busy = False
+                self._wake()
+        except BaseException as error:  # the loop must see it and end the process
+            self.failure = error
+            self._wake()
+        finally:
+            self._database.dispose()
+
+    def _await(self) -> Batch | None:
+        with self._ready:
+            while self._next is None and not self._closing:
+                self._ready.wait()
+            batch, self._next = self._next, None
+            self._busy = batch is not None
+            return batch
+
+    def _commit(self, batch: Batch) -> Result:
+        strikes = tries = 0
+        while True:
+            try:
+                result = self._transact(batch)
+            except (SQLAlchemyError, OSError) as error:
+                fault = self._database.fault(error)
+                if fault is Fault.DATA:
+                    batch = self._without_poison(batch)
+                    continue
+                tries += 1
+                strikes = 0 if fault.transient else strikes + 1
+                if strikes >= _STRIKES:
+                    raise
+                self._suffer(fault, error, tries)
+                batch = replace(batch, vacancies=(), load=None)
+            else:
+                self.outage = None
+                self.last_success = time.monotonic()
+                return result
+
+    def _suffer(self, fault: Fault, error: BaseException, tries: int) -> None:
+        if fault is Fault.CONFLICT and tries < 20:
+            self.conflicts += 1
+            time.sleep(random.random() * 0.01 * tries)
+            return
+        since = self.outage.since if self.outage else time.monotonic()
+        cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+        self.outage = Outage(since, tries, " ".join(str(cause).split()))
+        self._wake()
+        self._database.dispose()
+        time.sleep(_PATIENCE.delay(tries, random.random()))
+
+    def _transact(self, batch: Batch) -> Result:
+        result = Result(batch)
+        with self._database.write() as transaction:
+            self._write(transaction, batch, result)
+        return result
+
+    def _write(self, transaction: Transaction, batch: Batch, result: Result) -> None:
+        worker = self._owner.worker_id
+        for act in batch.acts:
+            act(transaction)
+        if batch.records:
+            record(transaction, batch.records)
+        if batch.starts:
+            result.started = start(transaction, batch.starts, worker)
+        if batch.settlements:
+            result.settled = settle(transaction, batch.settlements, Actor.WORKER, worker)
+        record_exits(transaction, batch.exits)
+        if batch.admit:
+            result.admitted = admit(transaction, worker)
+        if batch.vacancies:
+            result.claims = self._claim(transaction, batch)
+        if batch.load is not None:
+            result.alive = workers.beat(transaction, worker, batch.load)
+            result.owned = workers.owned(transaction, worker)
+            counters.fold(transaction)
+
+    def _claim(self, transaction: Transaction, batch: Batch) -> list[Seated]:
+        self._turn += 1
+        first = self._turn % len(batch.lanes)
+        lanes = [*batch.lanes[first:], *batch.lanes[:first]]
+        return claim(transaction, lanes, batch.vacancies, self._owner, new_ids, self._depth, self._shuffle)
+
+    # -- a value that the database refuses ----------------------------------------------------------------------------
+
+    def _without_poison(self, batch: Batch) -> Batch:
+        """The batch without the rows that the database refuses: each part is tried alone in a transaction undone."""
+        settlements = [given if self._accepted(settle_one(given)) else _refused(given) for given in batch.settlements]
+        records = [said for said in batch.records if self._accepted(record_one(said))]
+        if settlements == batch.settlements and records == batch.records:
+            raise RuntimeError("the database refuses a value that no single row brings")
+        return replace(batch, settlements=settlements, records=records, vacancies=(), load=None)
+
+    def _accepted(self, work: Callable[[Transaction], object]) -> bool:
+        try:
+            with self._database.write() as transaction:
+                work(transaction)
+                raise _UndoneError
+        except _UndoneError:
+            return True
+        except DBAPIError as error:
+            if self._database.fault(error) is Fault.DATA:
+                return False
+            raise
+
+
+class _UndoneError(Exception):
+    """Rolls a trial back."""
+
+
+def settle_one(given: Settlement) -> Callable[[Transaction], object]:
+    """The settling of one report, to be tried."""
+    return lambda transaction: settle(transaction, [given], Actor.WORKER, None)
+
+
+def record_one(said: Record) -> Callable[[Transaction], object]:
+    """The recording of one attempt's lines, to be tried."""
+    return lambda transaction: record(transaction, [said])
+
+
+def _refused(given: Settlement) -> Settlement:
+    """What is settled in place of a report that the database will not keep: a failure that says so."""
+    message = "the database refused to keep what this attempt reported; the handler had ended"
+    error = {"class": "OutcomeRefused", "message": message, "reported": given.report.outcome.value}
+    report = Report(
+        given.report.attempt_id, Outcome.FAILED, error=error, reason=message, retryable=False, usage=given.report.usage
+    )
+    return replace(given, report=report)
