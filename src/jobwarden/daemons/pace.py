@@ -27,9 +27,9 @@ class Pace:
         self.due = min(self.due, now)
         self._echo = True
 
-    def looked(self, now: float, asked: int, got: int) -> None:
-        """A look asked for so many jobs and got so many."""
-        if got and got >= asked:
+    def looked(self, now: float, got: int, more: bool) -> None:
+        """A look got so many jobs, and ``more`` may wait."""
+        if got and more:
             self._pause, self.due = self.shortest, now
             return
         if self._echo or got:

@@ -22,7 +22,7 @@ from jobwarden.domain.recovery import Backoff
 from jobwarden.domain.report import Outcome, Report
 from jobwarden.domain.states import Actor
 from jobwarden.lifecycle.admit import admit
-from jobwarden.lifecycle.claim import Owner, Seated, Vacancy, claim
+from jobwarden.lifecycle.claim import Catch, Owner, Vacancy, claim
 from jobwarden.lifecycle.record import Record, record, record_exits
 from jobwarden.lifecycle.settle import Settled, Settlement, settle
 from jobwarden.lifecycle.start import Start, start
@@ -36,13 +36,17 @@ _PATIENCE = Backoff(base=0.2, factor=2.0, cap=5.0)
 
 @dataclass(slots=True)
 class Batch:
-    """What the loop wants committed next; claims and the beat are only tried once, the rest until it is committed."""
+    """What the loop wants committed next; claims and the beat are only tried once, the rest until it is committed.
+
+    ``acts`` are run first in the transaction, ``afterwards`` by the loop once it is committed.
+    """
 
     records: list[Record] = field(default_factory=list)
     starts: list[Start] = field(default_factory=list)
     settlements: list[Settlement] = field(default_factory=list)
     exits: list[dict[str, Any]] = field(default_factory=list)
     acts: list[Callable[[Transaction], None]] = field(default_factory=list)
+    afterwards: list[Callable[[], None]] = field(default_factory=list)
     vacancies: Sequence[Vacancy] = ()
     lanes: Sequence[str] = ()
     admit: bool = False
@@ -73,7 +77,7 @@ class Result:
     batch: Batch
     started: set[str] = field(default_factory=set)
     settled: list[Settled] = field(default_factory=list)
-    claims: list[Seated] = field(default_factory=list)
+    catch: Catch | None = None
     admitted: int = 0
     owned: list[Any] | None = None
     alive: bool = True
@@ -214,13 +218,13 @@ class Writer(threading.Thread):
         if batch.admit:
             result.admitted = admit(transaction, worker)
         if batch.vacancies:
-            result.claims = self._claim(transaction, batch)
+            result.catch = self._claim(transaction, batch)
         if batch.load is not None:
             result.alive = workers.beat(transaction, worker, batch.load)
             result.owned = workers.owned(transaction, worker)
             counters.fold(transaction)
 
-    def _claim(self, transaction: Transaction, batch: Batch) -> list[Seated]:
+    def _claim(self, transaction: Transaction, batch: Batch) -> Catch:
         self._turn += 1
         first = self._turn % len(batch.lanes)
         lanes = [*batch.lanes[first:], *batch.lanes[:first]]

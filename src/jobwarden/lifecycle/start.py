@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jobwarden.domain.states import Actor
+from sqlalchemy import bindparam, select
+
+from jobwarden.domain.states import Actor, AttemptState
 from jobwarden.store.database import Transaction
+from jobwarden.store.schema import attempts
 from jobwarden.store.transition import start_attempts
+
+
+_standing = select(attempts.c.id, attempts.c.fencing_token).where(
+    attempts.c.id.in_(bindparam("ids", expanding=True)), attempts.c.state == AttemptState.RUNNING.value
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +29,14 @@ class Start:
 
 
 def start(transaction: Transaction, starts: Sequence[Start], worker_id: str) -> set[str]:
-    """Commit the starts and give the attempts that may go on; the others were fenced out or had started before."""
+    """Commit the starts and give the attempts that may go on; the others were fenced out.
+
+    An attempt that runs under this very token was started by us in a commit whose answer was lost.
+    """
     moves = [{"job_id": s.job_id, "attempt_id": s.attempt_id, "token": s.token, "ago": s.ago or None} for s in starts]
-    return {str(move["attempt_id"]) for move in start_attempts(transaction, moves, Actor.WORKER, worker_id)}
+    won = {str(move["attempt_id"]) for move in start_attempts(transaction, moves, Actor.WORKER, worker_id)}
+    lost = {given.attempt_id: given.token for given in starts if given.attempt_id not in won}
+    if lost:
+        found = transaction.execute(_standing, ids=list(lost)).all()
+        won |= {row.id for row in found if row.fencing_token == lost[row.id]}
+    return won

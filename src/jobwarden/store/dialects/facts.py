@@ -74,6 +74,10 @@ class Facts:
     def unlock_schema(self, connection: Any, name: str) -> None:
         """Let the next one migrate."""
 
+    def listen(self, raw: Any, channel: str) -> Any:
+        """A listener over a raw connection of its own: ``fileno()``, ``heard()`` and ``close()``."""
+        raise NotImplementedError
+
     def missing(self, url: URL) -> str | None:
         """Why there is no database at this URL, if that can be told without connecting."""
         return None

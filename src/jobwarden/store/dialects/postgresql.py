@@ -12,6 +12,31 @@ _CONFLICTS = {"40001", "40P01", "55P03", "57014", "55006"}
 _LOST_CLASSES = ("08", "53", "57P", "58")
 
 
+class Listener:
+    """Notifications on one channel, over a connection of its own."""
+
+    def __init__(self, raw: Any, channel: str) -> None:
+        self._raw = raw
+        raw.autocommit = True
+        raw.execute(f'LISTEN "{channel}"')
+
+    def fileno(self) -> int:
+        """For a selector."""
+        descriptor: int = self._raw.fileno()
+        return descriptor
+
+    def heard(self) -> bool:
+        """Take what has come; whether anything had. Raises OSError if the connection is lost."""
+        try:
+            return bool(list(self._raw.notifies(timeout=0)))
+        except Exception as error:
+            raise ConnectionResetError("the listening connection is lost") from error
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._raw.close()
+
+
 class PostgreSQL(Facts):
     name = "postgresql"
     drivers = {"psycopg": "postgres"}
@@ -40,6 +65,9 @@ class PostgreSQL(Facts):
             text("SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::bool")
         ).scalar_one()
         return Server("PostgreSQL", (number // 10000, number % 10000), not read_only)
+
+    def listen(self, raw: Any, channel: str) -> Listener:
+        return Listener(raw, channel)
 
     def lock_schema(self, connection: Any, name: str) -> None:
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": name})
