@@ -25,11 +25,15 @@ class Leaks:
         self._ours = ours
         self._judged: dict[int, tuple[Proc, bool]] = {}
         self._seen_in: dict[Proc, str] = {}
+        self._there: set[int] = set()
 
     def look(self, test: str) -> None:
-        """Note which processes appeared during a test."""
-        for proc in self.left():
-            self._seen_in.setdefault(proc, test)
+        """Note which processes appeared during a test; costs one listing when none did."""
+        there = set(everyone())
+        if there - self._there:
+            for proc in self.left():
+                self._seen_in.setdefault(proc, test)
+        self._there = there
 
     def left(self) -> list[Proc]:
         """The processes of the tests that are alive now."""
