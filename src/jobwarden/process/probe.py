@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 from jobwarden.domain.stamp import ProcessId
 
-_PAGE = os.sysconf("SC_PAGE_SIZE")
+_PAGE, _TICK = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
 NONCE_VARIABLE = "JOBWARDEN_NONCE"
 
 
 class Stat(NamedTuple):
-    """The fields of ``/proc/PID/stat`` that verdicts rest on; ``rss`` in bytes."""
+    """The fields of ``/proc/PID/stat`` that verdicts rest on; ``rss`` in bytes, ``cpu`` (user and system) in seconds."""
 
     pid: int
     command: str
@@ -25,6 +25,7 @@ class Stat(NamedTuple):
     threads: int
     start_time: int
     rss: int
+    cpu: float = 0.0
 
     @property
     def running(self) -> bool:
@@ -46,6 +47,7 @@ def parse_stat(text: str) -> Stat:
         threads=int(fields[17]),
         start_time=int(fields[19]),
         rss=int(fields[21]) * _PAGE,
+        cpu=(int(fields[11]) + int(fields[12])) / _TICK,
     )
 
 

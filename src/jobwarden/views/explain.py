@@ -1,0 +1,195 @@
+"""Why a job is not running: every reason that is known, each as one sentence, the deciding one first.
+
+Nothing is guessed: what follows from rows is said as fact, what only a worker could know is said with its source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import bindparam, select
+
+from jobwarden.domain.states import ENDED, JobState
+from jobwarden.store.database import Id, Transaction, age
+from jobwarden.store.schema import dependencies, jobs, lanes
+from jobwarden.views.fleet import WorkerLine, listed_workers
+from jobwarden.views.jobs import JobView, shown
+
+_SHOWN_UPSTREAM = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A job's state and the reasons why it is not running, or what it is doing; ``next`` says what can be done."""
+
+    id: str
+    job: str
+    state: str
+    reasons: list[str]
+    next: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    job: JobView
+    due_in: float
+    paused: str | None
+    blockers: list[Any]
+    workers: list[WorkerLine]
+
+
+_due = select((-age(jobs.c.available_at)).label("due_in")).where(jobs.c.id == bindparam("job", type_=Id))
+_lane = select(lanes.c.paused, lanes.c.paused_by, lanes.c.paused_reason).where(lanes.c.name == bindparam("lane"))
+_blockers = (
+    select(jobs.c.id, jobs.c.job, jobs.c.state)
+    .select_from(dependencies.join(jobs, jobs.c.id == dependencies.c.depends_on_job_id))
+    .where(dependencies.c.job_id == bindparam("job", type_=Id), dependencies.c.satisfied_at.is_(None))
+    .order_by(jobs.c.id)
+    .limit(_SHOWN_UPSTREAM)
+)
+
+
+def explain(transaction: Transaction, job_id: str, silent_after: float = 10.0) -> Explanation:
+    """Why the job is not running; raises `JobNotFound`.
+
+    A worker whose last heartbeat is older than ``silent_after`` seconds is not counted on.
+    """
+    facts = _gather(transaction, job_id, silent_after)
+    state = JobState(facts.job.state)
+    reasons, steps = _EXPLAINERS.get(state, _ended)(facts)
+    return Explanation(facts.job.id, facts.job.job, state.value, reasons, steps)
+
+
+_Told = tuple[list[str], list[str]]
+
+
+def _gather(transaction: Transaction, job_id: str, silent_after: float) -> _Facts:
+    job = shown(transaction, job_id)
+    lane = transaction.execute(_lane, lane=job.lane).one_or_none()
+    live = [
+        worker
+        for worker in listed_workers(transaction, role="supervisor")
+        if worker.state == "active" and worker.heartbeat_age <= silent_after
+    ]
+    return _Facts(
+        job=job,
+        due_in=float(transaction.execute(_due, job=job_id).scalar_one()),
+        paused=_paused(job.lane, lane),
+        blockers=list(transaction.execute(_blockers, job=job_id)) if job.blocked_by else [],
+        workers=live,
+    )
+
+
+def _waiting(facts: _Facts) -> _Told:
+    job = facts.job
+    reasons = list(_not_yet(facts))
+    if job.wait_reason:
+        reasons.append(f"It was put back because: {job.wait_reason}.")
+    reasons += _obstacles(facts)
+    if not reasons:
+        reasons.append("It is due: the next look of a worker for waiting jobs makes it claimable.")
+    return reasons, _steps(facts)
+
+
+def _queued(facts: _Facts) -> _Told:
+    job = facts.job
+    reasons = list(_obstacles(facts))
+    if job.wait_reason:
+        reasons.append(f"Last time: {job.wait_reason}.")
+    if not reasons:
+        busy = sum(worker.current_load for worker in facts.workers)
+        room = sum(worker.capacity or 0 for worker in facts.workers)
+        reasons.append(
+            f"It is next in lane {job.lane!r} when a seat is free: jobs of higher priority and older ones go first "
+            f"({busy} of {room} seats were taken at the last heartbeat)."
+        )
+    return reasons, _steps(facts)
+
+
+def _running(facts: _Facts) -> _Told:
+    job = facts.job
+    current = next((attempt for attempt in job.attempts if attempt.id == job.current_attempt_id), None)
+    if current is None:
+        return ["It is running."], [f"jobwarden logs {job.id} -f"]
+    where = f"process {current.child_pid} on {current.hostname}"
+    reasons = [f"It is running: attempt {current.attempt_number} in {where}."]
+    if current.state == "dispatched":
+        reasons = [f"Attempt {current.attempt_number} has its process ({where}) and has not entered the handler yet."]
+    if job.cancel_requested:
+        reasons.append(f"{job.cancel_actor or 'somebody'} asked to {job.cancel_mode} it: {job.cancel_reason or '-'}.")
+    return reasons, ["jobwarden ps", f"jobwarden logs {job.id} -f"]
+
+
+def _parked(facts: _Facts) -> _Told:
+    job = facts.job
+    why = job.wait_reason or (job.events[-1].reason if job.events else None) or "its outcome is not known"
+    reasons = [f"It is parked and waits for a person: {why}."]
+    if not job.idempotent:
+        reasons.append("It is not idempotent, so it is not run again by itself: what it did must be checked first.")
+    return reasons, [f"jobwarden show {job.id}", f"jobwarden logs {job.id}", f"jobwarden cancel {job.id}"]
+
+
+def _ended(facts: _Facts) -> _Told:
+    job = facts.job
+    reasons = [f"It is over: {job.state}."]
+    if job.last_error and job.state == JobState.FAILED:
+        reasons.append(f"Its last error: {job.last_error.get('class')}: {job.last_error.get('message')}.")
+    return reasons, [f"jobwarden show {job.id}"]
+
+
+_EXPLAINERS = {
+    JobState.PENDING: _waiting,
+    JobState.RETRYING: _waiting,
+    JobState.QUEUED: _queued,
+    JobState.RUNNING: _running,
+    JobState.ORPHANED: _parked,
+    **dict.fromkeys(ENDED, _ended),
+}
+
+
+def _not_yet(facts: _Facts) -> Iterator[str]:
+    job = facts.job
+    if job.blocked_by:
+        named = ", ".join(f"{row.id} ({row.job}, {row.state})" for row in facts.blockers)
+        yield f"It waits for {job.blocked_by} other job(s) to finish" + (f": {named}." if named else ".")
+    if facts.due_in > 0:
+        what = f"attempt {job.attempt_count + 1}" if job.state == JobState.RETRYING else "it"
+        yield f"It is not due yet: {what} is due in {facts.due_in:.1f} s, at {job.available_at:%Y-%m-%d %H:%M:%S} UTC."
+
+
+def _obstacles(facts: _Facts) -> Iterator[str]:
+    """What stands between a due job and a seat."""
+    if facts.paused:
+        yield facts.paused
+    job = facts.job
+    if not facts.workers:
+        yield "No live worker: none has sent a heartbeat lately."
+        return
+    serving = [worker for worker in facts.workers if job.lane in _told(worker, "lanes", [job.lane])]
+    if not serving:
+        lanes_served = sorted({lane for worker in facts.workers for lane in _told(worker, "lanes", [])})
+        yield f"No live worker serves lane {job.lane!r}: they serve {', '.join(lanes_served)}."
+    elif all(job.job not in _told(worker, "jobs", [job.job]) for worker in serving):
+        yield f"No live worker of lane {job.lane!r} knows a job named {job.job!r}: deploy the code that has it."
+
+
+def _told(worker: WorkerLine, key: str, otherwise: list[str]) -> list[str]:
+    """A list that the worker told of itself, or what to assume of one that told nothing."""
+    value = (worker.meta or {}).get(key)
+    return list(value) if isinstance(value, list) else otherwise
+
+
+def _steps(facts: _Facts) -> list[str]:
+    if not facts.workers:
+        return [f"jobwarden work --lane {facts.job.lane}"]
+    return ["jobwarden workers", "jobwarden status"]
+
+
+def _paused(lane: str, row: Any) -> str | None:
+    if row is None or not row.paused:
+        return None
+    by = f" by {row.paused_by}" if row.paused_by else ""
+    why = f": {row.paused_reason}" if row.paused_reason else ""
+    return f"Lane {lane!r} is paused{by}{why}."

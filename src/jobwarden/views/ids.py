@@ -1,0 +1,59 @@
+"""From what a person types to one row: a whole id, or any beginning or end of one that fits a single row.
+
+Ids begin with their time, so that jobs enqueued together share a beginning: people are shown the end. What fits
+several rows is refused with the candidates; nothing is ever chosen for the person.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import ColumnElement, Text, and_, bindparam, cast, or_, select
+
+from jobwarden.errors import AmbiguousId, JobNotFound
+from jobwarden.store.database import Id, Transaction
+from jobwarden.store.schema import jobs
+
+SHOWN = 8
+_DIGITS = frozenset("0123456789abcdef")
+_WHOLE = 32
+_MOST = 5
+
+
+def short(whole: str) -> str:
+    """An id as people are shown it: its last 8 characters."""
+    return whole[-SHOWN:]
+
+
+def find_job(transaction: Transaction, text: str) -> str:
+    """The id of the one job that ``text`` names, in whole or shortened.
+
+    Raises `JobNotFound`, or `AmbiguousId` with the candidates.
+    """
+    digits = text.strip().lower().replace("-", "")
+    if not digits or len(digits) > _WHOLE or not _DIGITS.issuperset(digits):
+        raise JobNotFound(id=text)
+    query = select(jobs.c.id).where(_fits(jobs.c.id, digits)).order_by(jobs.c.id.desc()).limit(_MOST + 1)
+    found = [str(found) for found in transaction.execute(query).scalars()]
+    if not found:
+        raise JobNotFound(id=text)
+    if len(found) > 1:
+        raise AmbiguousId(id=text, candidates=_listed(found), ids=found)
+    return found[0]
+
+
+def _fits(column: ColumnElement[str], digits: str) -> ColumnElement[bool]:
+    """The rows that begin or end so. A beginning is a range of the primary key; an end is looked for in its index."""
+    first, last = _dashed(digits.ljust(_WHOLE, "0")), _dashed(digits.ljust(_WHOLE, "f"))
+    if len(digits) == _WHOLE:
+        return column == bindparam("whole", first, type_=Id)
+    low, high = bindparam("low", first, type_=Id), bindparam("high", last, type_=Id)
+    end = _dashed(digits.rjust(_WHOLE, "?")).rpartition("?")[2].lstrip("-")
+    return or_(and_(column >= low, column <= high), cast(column, Text).like(f"%{end}"))
+
+
+def _dashed(digits: str) -> str:
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
+
+def _listed(found: list[str]) -> str:
+    more = " and more" if len(found) > _MOST else ""
+    return ", ".join(found[:_MOST]) + more

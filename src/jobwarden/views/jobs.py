@@ -1,0 +1,293 @@
+"""Jobs as an operator sees them: a page of a list, or one job with everything that is known of it.
+
+Lists are walked by key, newest first, so that a page costs the same wherever it is and nothing moves between pages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, bindparam, exists, select
+
+from jobwarden.domain.states import JobState
+from jobwarden.errors import JobNotFound
+from jobwarden.store.database import Id, Transaction
+from jobwarden.store.schema import artifacts, attempts, batches, events, jobs, tags
+from jobwarden.views.rows import build, columns, in_states
+
+_ESCAPE = str.maketrans({"!": "!!", "%": "!%", "_": "!_"})
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which jobs; everything that is given must fit.
+
+    A tag's value may end in ``*`` (begins with) or be empty (has the tag). ``before`` is the id that the last page
+    ended with.
+    """
+
+    states: Sequence[JobState] = ()
+    lane: str | None = None
+    job: str | None = None
+    label: str | None = None
+    batch: str | None = None
+    created_by: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    before: str | None = None
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class JobLine:
+    """One job in a list; ``label`` is the shown name of this run."""
+
+    id: str
+    job: str
+    label: str | None
+    lane: str
+    state: str
+    priority: int
+    idempotent: bool
+    attempt_count: int
+    max_attempts: int
+    wait_reason: str | None
+    cancel_requested: bool
+    batch_id: str | None
+    tags: dict[str, str]
+    created_by: str | None
+    created_at: datetime
+    available_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of jobs, the cursor of the next one (None: this is the last), and the database's clock."""
+
+    jobs: list[JobLine]
+    next: str | None
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptView:
+    """One attempt with its complete stamp, what it cost and how it ended; times in milliseconds, memory in bytes."""
+
+    id: str
+    attempt_number: int
+    state: str
+    fencing_token: int
+    worker_id: str | None
+    host_id: str | None
+    pid_scope: str | None
+    hostname: str | None
+    supervisor_pid: int | None
+    supervisor_start_time: int | None
+    child_pid: int | None
+    child_start_time: int | None
+    child_inode: int | None
+    proc_nonce: str | None
+    isolation: str | None
+    isolation_reason: str | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    cause: str | None
+    exit_code: int | None
+    term_signal: int | None
+    duration_ms: int | None
+    user_ms: int | None
+    system_ms: int | None
+    peak_rss_bytes: int | None
+    progress: dict[str, Any] | None
+    error: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class EventView:
+    """One ledger row: what moved, by whom, why, on what evidence."""
+
+    id: int
+    attempt_id: str | None
+    level: str
+    from_state: str | None
+    to_state: str
+    attempt_from: str | None
+    attempt_to: str | None
+    actor_type: str
+    actor_id: str | None
+    reason: str | None
+    context: dict[str, Any] | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactView:
+    """What a job left behind; ``path`` where it is a file."""
+
+    id: str
+    attempt_id: str | None
+    type: str
+    name: str
+    path: str | None
+    size_bytes: int | None
+    checksum: str | None
+    content_type: str | None
+    meta: dict[str, Any] | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLine:
+    """The batch that a job belongs to."""
+
+    id: str
+    name: str | None
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """One job, whole."""
+
+    id: str
+    job: str
+    label: str | None
+    lane: str
+    state: str
+    priority: int
+    idempotent: bool
+    idempotency_key: str | None
+    params: Any
+    result: Any
+    last_error: dict[str, Any] | None
+    wait_reason: str | None
+    blocked_by: int
+    attempt_count: int
+    max_attempts: int
+    unspent_count: int
+    current_attempt_id: str | None
+    backoff: dict[str, Any] | None
+    isolation: str | None
+    on_lost: str | None
+    timeout_sec: float | None
+    max_runtime_sec: float | None
+    grace_sec: float | None
+    memory_bytes: int | None
+    cancel_requested: bool
+    cancel_mode: str | None
+    cancel_reason: str | None
+    cancel_actor: str | None
+    cancel_requested_at: datetime | None
+    batch_id: str | None
+    batch_key: str | None
+    schedule_id: str | None
+    scheduled_for: datetime | None
+    rerun_of: str | None
+    created_by: str | None
+    created_at: datetime
+    available_at: datetime
+    queued_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    updated_at: datetime
+    tags: dict[str, str]
+    attempts: list[AttemptView]
+    events: list[EventView]
+    artifacts: list[ArtifactView]
+    batch: BatchLine | None
+    now: datetime
+
+
+_line: Select[Any] = select(*columns(jobs, JobLine, name="label"))
+_whole = select(*columns(jobs, JobView, name="label")).where(jobs.c.id == bindparam("job", type_=Id))
+_attempts = (
+    select(*columns(attempts, AttemptView))
+    .where(attempts.c.job_id == bindparam("job", type_=Id))
+    .order_by(attempts.c.attempt_number)
+)
+_events = select(*columns(events, EventView)).where(events.c.job_id == bindparam("job", type_=Id)).order_by(events.c.id)
+_artifacts = (
+    select(*columns(artifacts, ArtifactView))
+    .where(artifacts.c.job_id == bindparam("job", type_=Id))
+    .order_by(artifacts.c.id)
+)
+_batch = select(*columns(batches, BatchLine)).where(batches.c.id == bindparam("batch", type_=Id))
+
+
+def listed(transaction: Transaction, wanted: Filter | None = None) -> Page:
+    """The newest jobs that fit, at most ``wanted.limit`` of them."""
+    wanted = wanted or Filter()
+    query = _line.where(*_conditions(wanted)).order_by(jobs.c.id.desc()).limit(wanted.limit + 1)
+    found = [_job_line(row) for row in transaction.execute(query)]
+    more = len(found) > wanted.limit
+    found = found[: wanted.limit]
+    return Page(found, found[-1].id if more else None, transaction.now())
+
+
+def shown(transaction: Transaction, job_id: str) -> JobView:
+    """One job with its attempts, ledger, artifacts, tags and batch; raises `JobNotFound`."""
+    row = transaction.execute(_whole, job=job_id).one_or_none()
+    if row is None:
+        raise JobNotFound(id=job_id)
+    return build(
+        JobView,
+        row,
+        tags=row.tags or {},
+        attempts=attempts_of(transaction, job_id),
+        events=events_of(transaction, job_id),
+        artifacts=artifacts_of(transaction, job_id),
+        batch=_batch_of(transaction, row.batch_id),
+        now=transaction.now(),
+    )
+
+
+def attempts_of(transaction: Transaction, job_id: str) -> list[AttemptView]:
+    """A job's attempts, first to last."""
+    return [build(AttemptView, row) for row in transaction.execute(_attempts, job=job_id)]
+
+
+def events_of(transaction: Transaction, job_id: str) -> list[EventView]:
+    """A job's ledger, in order."""
+    return [build(EventView, row) for row in transaction.execute(_events, job=job_id)]
+
+
+def artifacts_of(transaction: Transaction, job_id: str) -> list[ArtifactView]:
+    """What a job left behind, in order."""
+    return [build(ArtifactView, row) for row in transaction.execute(_artifacts, job=job_id)]
+
+
+def _batch_of(transaction: Transaction, batch_id: str | None) -> BatchLine | None:
+    row = transaction.execute(_batch, batch=batch_id).one_or_none() if batch_id else None
+    return build(BatchLine, row) if row is not None else None
+
+
+def _job_line(row: Any) -> JobLine:
+    return build(JobLine, row, tags=row.tags or {})
+
+
+def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
+    named = {
+        jobs.c.lane: wanted.lane,
+        jobs.c.job: wanted.job,
+        jobs.c.name: wanted.label,
+        jobs.c.batch_id: wanted.batch,
+        jobs.c.created_by: wanted.created_by,
+    }
+    conditions = [column == value for column, value in named.items() if value is not None]
+    if wanted.states:
+        conditions.append(in_states(jobs.c.state, wanted.states))
+    if wanted.before is not None:
+        conditions.append(jobs.c.id < wanted.before)
+    return conditions + [_tagged(name, value) for name, value in wanted.tags.items()]
+
+
+def _tagged(name: str, value: str) -> ColumnElement[bool]:
+    has = exists().where(tags.c.job_id == jobs.c.id, tags.c.name == name)
+    if value.endswith("*"):
+        return has.where(tags.c.value.like(value[:-1].translate(_ESCAPE) + "%", escape="!"))
+    return has.where(tags.c.value == value) if value else has

@@ -1,0 +1,106 @@
+"""Why a job is not running, said once and for the right reason."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from jobwarden.domain.states import JobState
+from jobwarden.store import schema
+from jobwarden.store.database import Database
+from jobwarden.views.explain import explain
+from tests.support.factories import Factories, Values
+
+
+def reasons(database: Database, job: Values) -> str:
+    with database.read() as transaction:
+        return " ".join(explain(transaction, job["id"]).reasons)
+
+
+def insert(database: Database, table: sa.Table, **values: Any) -> None:
+    with database.write() as transaction:
+        transaction.execute(sa.insert(table).values(**values))
+
+
+def test_a_job_that_is_not_due(database: Database, factories: Factories) -> None:
+    with database.read() as transaction:
+        later = transaction.now() + timedelta(seconds=90)
+    factories.worker()
+    job = factories.job(JobState.PENDING, available_at=later)
+    assert re.search(r"not due yet: it is due in (90\.0|8\d\.\d) s, at ", reasons(database, job))
+
+
+def test_a_retry_names_its_attempt_and_why_it_was_put_back(database: Database, factories: Factories) -> None:
+    with database.read() as transaction:
+        later = transaction.now() + timedelta(seconds=90)
+    job = factories.job(JobState.RETRYING, available_at=later, wait_reason="the attempt failed")
+    told = reasons(database, job)
+    assert "attempt 2 is due in" in told
+    assert "the attempt failed" in told
+
+
+def test_a_job_behind_others_names_them(database: Database, factories: Factories) -> None:
+    first = factories.job(JobState.RUNNING, job="shop:extract")
+    job = factories.job(JobState.PENDING, blocked_by=1)
+    insert(database, schema.dependencies, job_id=job["id"], depends_on_job_id=first["id"])
+    assert f"waits for 1 other job(s) to finish: {first['id']} (shop:extract, running)" in reasons(database, job)
+
+
+def test_a_paused_lane(database: Database, factories: Factories) -> None:
+    job = factories.job(lane="hot")
+    insert(
+        database,
+        schema.lanes,
+        name="hot",
+        paused=True,
+        paused_by="ada",
+        paused_reason="a deploy",
+        updated_at=job["created_at"],
+    )
+    assert "Lane 'hot' is paused by ada: a deploy." in reasons(database, job)
+
+
+@pytest.mark.parametrize("beat_ago", [None, 3600.0])
+def test_no_live_worker(database: Database, factories: Factories, beat_ago: float | None) -> None:
+    if beat_ago is not None:
+        factories.worker(beat_ago=beat_ago)
+    assert "No live worker" in reasons(database, factories.job())
+
+
+def test_no_worker_serves_the_lane(database: Database, factories: Factories) -> None:
+    factories.worker(meta={"lanes": ["default", "mail"]})
+    told = reasons(database, factories.job(lane="hot"))
+    assert "No live worker serves lane 'hot': they serve default, mail." in told
+
+
+def test_no_worker_knows_the_name(database: Database, factories: Factories) -> None:
+    factories.worker(meta={"lanes": ["default"], "jobs": ["shop:pay"]})
+    told = reasons(database, factories.job(job="shop:refund"))
+    assert "knows a job named 'shop:refund'" in told
+
+
+def test_a_claimable_job_waits_for_a_seat(database: Database, factories: Factories) -> None:
+    factories.worker(meta={"lanes": ["default"], "jobs": ["tests:succeed"]}, current_load=4)
+    assert "4 of 4 seats" in reasons(database, factories.job())
+
+
+def test_a_running_job_names_its_process(database: Database, factories: Factories) -> None:
+    job = factories.job(JobState.RUNNING)
+    [attempt] = factories.attempts_of(job["id"])
+    assert f"attempt 1 in process {attempt['child_pid']} on host.example" in reasons(database, job)
+
+
+def test_a_parked_job_says_what_it_waits_for(database: Database, factories: Factories) -> None:
+    job = factories.job(JobState.ORPHANED, idempotent=False, wait_reason="the process was killed")
+    told = reasons(database, job)
+    assert "waits for a person: the process was killed" in told
+    assert "not idempotent" in told
+
+
+@pytest.mark.parametrize("state", [JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELED, JobState.STOPPED])
+def test_a_job_that_is_over(database: Database, factories: Factories, state: JobState) -> None:
+    assert f"It is over: {state}." in reasons(database, factories.job(state))
