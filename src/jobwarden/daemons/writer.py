@@ -50,6 +50,7 @@ class Batch:
     vacancies: Sequence[Vacancy] = ()
     lanes: Sequence[str] = ()
     admit: bool = False
+    listen: bool = False
     load: int | None = None
 
     def __bool__(self) -> bool:
@@ -80,6 +81,7 @@ class Result:
     catch: Catch | None = None
     admitted: int = 0
     owned: list[Any] | None = None
+    listener: Any = None
     alive: bool = True
 
 
@@ -202,7 +204,15 @@ class Writer(threading.Thread):
         result = Result(batch)
         with self._database.write() as transaction:
             self._write(transaction, batch, result)
+        if batch.listen:
+            result.listener = self._listen()
         return result
+
+    def _listen(self) -> Any:
+        try:
+            return self._database.listen()
+        except (SQLAlchemyError, OSError):
+            return None
 
     def _write(self, transaction: Transaction, batch: Batch, result: Result) -> None:
         worker = self._owner.worker_id

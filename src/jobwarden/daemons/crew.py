@@ -1,0 +1,295 @@
+"""The crew: the zygote and its seats, kept ready ahead of need, and what each seat holds.
+
+The processes exist before the claim. A zygote that dies or breaks is replaced with growing pauses, and one that has
+forked often enough is retired, without touching what runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from jobwarden.daemons.narrator import Narrator
+from jobwarden.daemons.watch import Watched
+from jobwarden.domain.recovery import Backoff
+from jobwarden.lifecycle.claim import Vacancy
+from jobwarden.process.exits import Exit
+from jobwarden.process.runtime_dir import RuntimeDir
+from jobwarden.process.seats import (
+    Event,
+    Seat,
+    SeatBorn,
+    SeatExited,
+    SeatUnable,
+    Zygote,
+    ZygoteBroken,
+    ZygoteGone,
+    ZygoteReady,
+)
+
+_PATIENCE = Backoff(base=1.0, factor=2.0, cap=60.0, jitter=False)
+
+
+@dataclass(slots=True)
+class Hold:
+    """A seat and its attempts in the order in which it runs them; ``last`` is the one that was settled last."""
+
+    seat: Seat
+    attempts: dict[str, Watched] = field(default_factory=dict)
+    last: Watched | None = None
+    pooled: bool = False
+    ran: int = 0
+    dismissed: bool = False
+    closed: bool = False
+    exit: Exit | None = None
+
+    @property
+    def pending(self) -> int:
+        """Attempts that have not reported yet."""
+        return sum(watched.report is None for watched in self.attempts.values())
+
+    @property
+    def ready(self) -> bool:
+        """Whether the seat can take a claim: it lives, and was neither used up nor sent away."""
+        return not (self.closed or self.dismissed or (self.ran and not self.pooled))
+
+
+class Crew:
+    """Zygotes and seats.
+
+    ``watch`` and ``unwatch`` register descriptors with the loop's selector; ``tell`` is called for every birth and
+    death of a seat; ``clock`` is monotonic.
+    """
+
+    def __init__(
+        self,
+        make_zygote: Callable[[], Zygote],
+        runtime: RuntimeDir,
+        capacity: int,
+        narrator: Narrator,
+        watch: Callable[[Any, Callable[[], None]], None],
+        unwatch: Callable[[Any], None],
+        tell: Callable[[SeatBorn | SeatExited], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self.ready: ZygoteReady | None = None
+        self.holds: dict[str, Hold] = {}
+        self.where: dict[str, Hold] = {}
+        self.fallback: str | None = None
+        self._make, self._runtime, self._narrator = make_zygote, runtime, narrator
+        self._watch, self._unwatch, self._tell, self._clock = watch, unwatch, tell, clock
+        self._capacity = capacity
+        self._spare = max(1, capacity // 2)
+        self._zygote: Zygote | None = None
+        self._old: list[Zygote] = []
+        self._asked = 0
+        self._forks = 0
+        self._failures = 0
+        self._retry_at = 0.0
+        self._closing = False
+
+    @property
+    def busy(self) -> int:
+        """Seats with an attempt that has not reported."""
+        return sum(hold.pending > 0 for hold in self.holds.values())
+
+    @property
+    def attempts(self) -> list[Watched]:
+        """Every attempt that is not settled yet."""
+        return [watched for hold in self.holds.values() for watched in hold.attempts.values()]
+
+    def adopt(self, zygote: Zygote, ready: ZygoteReady) -> None:
+        """Go on with a zygote that is started already."""
+        self._zygote, self.ready = zygote, ready
+        self._watch(zygote, lambda: self._receive(zygote))
+
+    def knows(self, job: str) -> bool:
+        """Whether the application in the zygote has that job."""
+        return self.ready is not None and job in self.ready.jobs
+
+    def keep(self, now: float, recycle: int) -> None:
+        """Keep a zygote and enough seats; called on every round."""
+        if self._closing:
+            return
+        if self._zygote is None:
+            if now >= self._retry_at:
+                self._start()
+            return
+        if self.ready is None:
+            return
+        if recycle and self._forks >= recycle:
+            self.renew()
+            return
+        fresh = sum(hold.ready and not hold.ran for hold in self.holds.values())
+        usable = sum(hold.ready for hold in self.holds.values())
+        spare = min(self._spare, self._capacity)
+        missing = max(self._capacity + spare - usable, min(spare, 2) - fresh) - self._asked
+        room = 2 * (self._capacity + spare) - len(self.holds) - self._asked
+        self._fork(min(missing, room))
+
+    def vacancies(self, prefetch: int, pool_recycle: int) -> list[Vacancy]:
+        """Where claims can go now: as many idle seats as capacity allows, and room on busy pool seats."""
+        free = self._capacity - self.busy
+        offers: list[Vacancy] = []
+        for hold in self.holds.values():
+            if not hold.ready:
+                continue
+            pending = hold.pending
+            if pending and hold.pooled and pending <= prefetch // 2:
+                offers.append(self._offer(hold, prefetch, pool_recycle, pending))
+            elif not pending and free > 0:
+                free -= 1
+                offers.append(self._offer(hold, prefetch, pool_recycle, 0))
+        return [offer for offer in offers if offer.room > offer.taken]
+
+    def _offer(self, hold: Hold, prefetch: int, pool_recycle: int, pending: int) -> Vacancy:
+        left = pool_recycle - hold.ran if pool_recycle else prefetch
+        room = min(prefetch, left + pending) if hold.pooled else min(prefetch, left)
+        seat = hold.seat
+        return Vacancy(seat.nonce, seat.process, hold.pooled, room, seat.fallback, pending)
+
+    def give(self, hold: Hold, watched: Watched, pooled: bool) -> None:
+        """Note that the seat holds an attempt now."""
+        hold.attempts[watched.id] = watched
+        self.where[watched.id] = hold
+        hold.ran += 1
+        hold.pooled = pooled
+
+    def take(self, hold: Hold, attempt_id: str) -> Watched:
+        """The attempt is over and no longer watched."""
+        self.where.pop(attempt_id, None)
+        return hold.attempts.pop(attempt_id)
+
+    def retire_used_up(self, pool_recycle: int) -> None:
+        """Send pool seats away that have run their number."""
+        for hold in self.holds.values():
+            if pool_recycle and hold.ran >= pool_recycle and not hold.attempts:
+                self.dismiss(hold)
+
+    def dismiss(self, hold: Hold) -> None:
+        """Send an idle seat away."""
+        if not hold.dismissed and not hold.closed:
+            hold.dismissed = True
+            hold.seat.send({"op": "bye"})
+
+    def make_room(self, wanted: int) -> None:
+        """Send idle pool seats away so that fresh ones can take their places."""
+        for hold in list(self.holds.values()):
+            if wanted > 0 and hold.pooled and hold.ready and not hold.attempts:
+                self.dismiss(hold)
+                wanted -= 1
+
+    def renew(self) -> None:
+        """Start a new zygote with the code as it is now; the old one stays for its running seats only."""
+        old, self._zygote, self.ready = self._zygote, None, None
+        self._asked = self._forks = 0
+        if old is not None:
+            old.retire()
+            self._old.append(old)
+        for hold in self.holds.values():
+            if not hold.attempts:
+                self.dismiss(hold)
+        self._start()
+
+    def close(self) -> None:
+        """No more seats: idle ones are sent away and the zygotes go when their last seat is gone."""
+        self._closing = True
+        for hold in self.holds.values():
+            if not hold.attempts:
+                self.dismiss(hold)
+        if self._zygote is not None:
+            self._zygote.retire()
+
+    def abandon(self) -> None:
+        """Close every socket: what still runs notices, and reports for itself."""
+        for hold in self.holds.values():
+            self._unwatch(hold.seat)
+            hold.seat.close()
+        for zygote in self._zygotes():
+            zygote.close()
+
+    def end_all(self) -> None:
+        """SIGKILL every seat's tree."""
+        for hold in self.holds.values():
+            hold.seat.kill_tree()
+
+    def reap(self) -> None:
+        """Reap what has ended of the seats whose zygote is gone; called on every round."""
+        for zygote in self._old:
+            for end in zygote.reap_orphans():
+                self._tell(end)
+        self._old = [zygote for zygote in self._old if not zygote.gone or zygote.seats]
+
+    def forget(self, nonce: str) -> None:
+        """A seat is gone and everything of it was taken care of."""
+        self.holds.pop(nonce).seat.close()
+
+    def _start(self) -> None:
+        self._zygote = self._make()
+        self._asked = self._forks = 0
+        try:
+            self._zygote.start()
+        except OSError as error:
+            self._zygote = None
+            self._fail(f"the zygote could not be started ({error})", "", self._clock())
+            return
+        zygote = self._zygote
+        self._watch(zygote, lambda: self._receive(zygote))
+
+    def _receive(self, zygote: Zygote) -> None:
+        for event in zygote.receive():
+            if isinstance(event, SeatBorn):
+                self._born(event)
+            if isinstance(event, SeatBorn | SeatExited):
+                self._tell(event)
+            else:
+                self._zygote_said(zygote, event, self._clock())
+
+    def _fork(self, count: int) -> None:
+        if count > 0 and self._zygote is not None:
+            self._zygote.fork(count)
+            self._asked += count
+            self._forks += count
+
+    def _born(self, event: SeatBorn) -> None:
+        self._asked = max(0, self._asked - 1)
+        self.holds[event.seat.nonce] = Hold(event.seat)
+        if event.seat.fallback and event.seat.fallback != self.fallback:
+            self._narrator.fallback(event.seat.fallback)
+        self.fallback = event.seat.fallback
+
+    def _zygote_said(self, zygote: Zygote, event: Event, now: float) -> None:
+        match event:
+            case ZygoteReady():
+                if zygote is self._zygote:
+                    self.ready, self._failures = event, 0
+                    self._narrator.ready(len(event.jobs), event.python)
+            case ZygoteBroken():
+                self._fail(event.error, event.trace, now)
+            case ZygoteGone():
+                self._gone(zygote, event, now)
+            case SeatUnable():
+                self._asked = max(0, self._asked - 1)
+                self._narrator.unable(event.error)
+
+    def _fail(self, error: str, trace: str, now: float) -> None:
+        self._failures += 1
+        delay = _PATIENCE.delay(self._failures, 0.0)
+        self._retry_at = now + delay
+        self._narrator.broken(error, trace, delay)
+
+    def _gone(self, zygote: Zygote, event: ZygoteGone, now: float) -> None:
+        self._unwatch(zygote)
+        if zygote in self._old:
+            return
+        self._old.append(zygote)
+        if zygote is self._zygote:
+            healthy = self.ready is not None
+            self._zygote, self.ready, self._asked = None, None, 0
+            if healthy and not self._closing:
+                self._narrator.zygote_gone(event.status)
+                self._retry_at = now
+
+    def _zygotes(self) -> list[Zygote]:
+        return [*self._old, *([self._zygote] if self._zygote else [])]

@@ -1,0 +1,124 @@
+"""One attempt under watch: what the supervisor keeps of it between the claim and the commit of its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from jobwarden.domain.claims import Claim
+from jobwarden.domain.report import Report
+from jobwarden.lifecycle.record import Record, Saying
+from jobwarden.lifecycle.settle import Settlement
+from jobwarden.lifecycle.start import Start
+from jobwarden.process.spool import Line, Spool
+from jobwarden.store.ids import new_id
+
+_ARTIFACT = ("name", "type", "path", "size_bytes", "checksum", "content_type", "meta")
+
+
+class Why(Enum):
+    """Why an attempt is being ended."""
+
+    TIMEOUT = "its timeout"
+    MEMORY = "its memory limit"
+    CANCEL = "a cancel request"
+    STOP = "a stop request"
+    FENCED = "it is no longer ours"
+    SHUTDOWN = "the supervisor is told to end"
+
+
+@dataclass(slots=True)
+class Ending:
+    """An end under way: why, in what words, since when (monotonic), and whether SIGKILL was sent."""
+
+    why: Why
+    words: str
+    since: float
+    killed: bool = False
+
+
+@dataclass(slots=True)
+class Watched:
+    """An attempt on a seat. Times are monotonic seconds; offsets count within the seat's spool."""
+
+    claim: Claim
+    nonce: str
+    claimed: float
+    started: float | None = None
+    start_said: bool = False
+    start_known: bool = False
+    report: Report | None = None
+    ending: Ending | None = None
+    out: int = 0
+    err: int = 0
+    out_end: int | None = None
+    err_end: int | None = None
+    seq: int = 0
+    stuck_said: bool = False
+    progress: dict[str, Any] | None = None
+    _said: list[Saying] = field(default_factory=list)
+    _artifacts: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def id(self) -> str:
+        """The attempt's id."""
+        return self.claim.attempt_id
+
+    def begin(self, now: float, out: int, err: int) -> None:
+        """The child said that it starts, with its output from these offsets on."""
+        self.started, self.out, self.err = now, out, err
+
+    def start(self, now: float) -> Start:
+        """The start as it is committed."""
+        return Start(self.claim.job_id, self.id, self.claim.token, now - (self.started or now))
+
+    def settlement(self) -> Settlement:
+        """The report as it is settled."""
+        if self.report is None:
+            raise ValueError("an attempt without a report cannot be settled")
+        return Settlement(self.claim.job_id, self.claim.token, self.report)
+
+    def say(self, level: str, text: str, step: str) -> None:
+        """Add a line of our own to the attempt's log."""
+        self.seq += 1
+        self._said.append(Saying(self.seq, level, text, "supervisor", step))
+
+    def listen(self, spool: Spool, *, final: bool = False) -> None:
+        """Take up what the seat's spool has of this attempt."""
+        while True:
+            before = self.out, self.err
+            lines, self.out, self.err = spool.read(self.out, self.err, self.out_end, self.err_end, final=final)
+            self._take(lines)
+            if not lines and before == (self.out, self.err):
+                return
+
+    def _take(self, lines: Iterable[Line]) -> None:
+        for line in lines:
+            context = line.context
+            if line.source == "progress":
+                self.progress = {**(context or {}), "message": line.message or None}
+                continue
+            if line.source == "artifact" and context is not None:
+                kept = {key: context.get(key) for key in _ARTIFACT}
+                kept["size_bytes"] = context.get("size_bytes", context.get("size"))
+                self._artifacts.append({"id": new_id(), **kept})
+            self.seq += 1
+            self._said.append(Saying(self.seq, line.level, line.message, line.source, line.step, context))
+
+    def record(self) -> Record | None:
+        """What was said since the last record, if anything."""
+        if not (self._said or self._artifacts or self.progress):
+            return None
+        said = Record(
+            self.claim.job_id,
+            self.id,
+            self.claim.token,
+            self._said,
+            self.progress,
+            self._artifacts,
+            {"out": self.out, "err": self.err},
+        )
+        self._said, self._artifacts, self.progress = [], [], None
+        return said
