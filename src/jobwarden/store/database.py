@@ -355,4 +355,5 @@ def _drop_inherited_connections() -> None:
         database.forget_inherited()
 
 
-os.register_at_fork(after_in_child=_drop_inherited_connections)
+if hasattr(os, "register_at_fork"):  # elsewhere nothing forks
+    os.register_at_fork(after_in_child=_drop_inherited_connections)
