@@ -24,13 +24,13 @@ from jobwarden.errors import PlatformUnsupported
 from jobwarden.lifecycle.claim import Owner
 from jobwarden.process import identity
 from jobwarden.process.cgroup import find_delegated
-from jobwarden.process.nudge import Ear
 from jobwarden.process.runtime_dir import RuntimeDir, default_base
 from jobwarden.process.seats import Zygote, ZygoteBroken, ZygoteGone, ZygoteReady
 from jobwarden.store import workers
 from jobwarden.store.database import Database
 from jobwarden.store.ids import new_id
 from jobwarden.store.migrate import check, migrate
+from jobwarden.store.nudge import Ear
 
 _PATIENCE = Backoff(base=1.0, factor=2.0, cap=60.0, jitter=False)
 _SWITCH_INTERVAL = 0.0005  # loop and writer share one interpreter: short turns keep the latency of both low
@@ -156,7 +156,7 @@ class _Worker:
         )
         lanes = ", ".join(settings.lanes)
         self._narrator.started("supervisor", self._worker_id, str(database), ready.app, lanes, settings.capacity)
-        with self._ear(runtime, database, settings, supervisor.nudged):
+        with self._ear(database, settings, supervisor.nudged):
             supervisor.crew.adopt(zygote, ready)
             supervisor.start()
             self._rounds(supervisor)
@@ -211,13 +211,11 @@ class _Worker:
         database.attempt(lambda transaction: workers.register(transaction, row))
 
     @contextlib.contextmanager
-    def _ear(
-        self, runtime: RuntimeDir, database: Database, settings: Settings, heard: Callable[[], None]
-    ) -> Iterator[None]:
+    def _ear(self, database: Database, settings: Settings, heard: Callable[[], None]) -> Iterator[None]:
         if not settings.nudge:
             yield
             return
-        ear = Ear(runtime.base, database.fingerprint, self._worker_id)
+        ear = Ear(database.fingerprint, self._worker_id)
         self._loop.watch(ear, lambda: heard() if ear.drain() else None)
         try:
             yield

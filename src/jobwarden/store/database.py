@@ -42,6 +42,7 @@ from jobwarden.store.dialects.sql import (
     skipping_duplicates,
 )
 from jobwarden.store.dialects.sqlite import SQLite
+from jobwarden.store.nudge import Voice
 
 __all__ = [
     "Database",
@@ -87,6 +88,8 @@ class Options(Protocol):
     def pgbouncer(self) -> bool: ...
     @property
     def notify(self) -> bool: ...
+    @property
+    def nudge(self) -> bool: ...
     @property
     def sqlite_synchronous(self) -> str: ...
 
@@ -148,6 +151,7 @@ class Database:
         self._engine: Engine | None = None
         self._inherited: list[Engine] = []
         self._announced = 0.0
+        self._voice = Voice(self.fingerprint)
         _databases.add(self)
 
     def __str__(self) -> str:
@@ -244,11 +248,13 @@ class Database:
         return self.facts.listen(fairy.driver_connection, self.channel)
 
     def announce(self) -> None:
-        """Tell listeners that there is work: after the commit, at most once in a while, since they look again soon.
+        """Wake workers, after the commit: those of this host by a nudge, the others by a notification.
 
-        In the enqueuing transaction a notification would take a lock that all of them share (measured with 32 clients:
+        Notifications are sent once in a while only, since who was woken looks again soon. In the enqueuing transaction a notification would take a lock that all of them share (measured with 32 clients:
         10,800 inserts a second without, 4,000 with). Never raises: correctness does not depend on it.
         """
+        if self.options.nudge:
+            self._voice.nudge()
         if not self.facts.notifies or self.options.pgbouncer or not self.options.notify:
             return
         moment = time.monotonic()

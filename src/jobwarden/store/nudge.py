@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 from pathlib import Path
 
-_FOLDER = "nudge"
-_FRESH = b"work"
+_WORDS = b"work"
+
+
+def _folder(fingerprint: str) -> Path:
+    """Where the workers of one database listen, for one user of this host."""
+    return Path(tempfile.gettempdir()) / f"jobwarden-nudge-{os.getuid()}" / fingerprint
 
 
 class Ear:
     """A worker's end: a datagram socket in the folder of its database."""
 
-    def __init__(self, base: Path, fingerprint: str, worker_id: str) -> None:
-        folder = base / _FOLDER / fingerprint
+    def __init__(self, fingerprint: str, worker_id: str) -> None:
+        folder = _folder(fingerprint)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._path = folder / worker_id[-12:]
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
@@ -47,8 +52,8 @@ class Ear:
 class Voice:
     """An enqueuer's end. Never waits, never fails, and costs a few system calls."""
 
-    def __init__(self, base: Path, fingerprint: str) -> None:
-        self._folder = str(base / _FOLDER / fingerprint)
+    def __init__(self, fingerprint: str) -> None:
+        self._folder = str(_folder(fingerprint))
         self._socket: socket.socket | None = None
         self._pid = 0
 
@@ -62,7 +67,7 @@ class Voice:
 
     def _tell(self, path: str) -> bool:
         try:
-            self._own_socket().sendto(_FRESH, path)
+            self._own_socket().sendto(_WORDS, path)
         except ConnectionRefusedError:
             _forget(path)
             return False
