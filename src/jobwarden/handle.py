@@ -32,8 +32,8 @@ class Desk(Protocol):
         """The job as it is now; raises `JobNotFound`."""
         ...
 
-    def cancel(self, job_id: str, reason: str | None) -> bool:
-        """Ask for the job's end; False if it had ended."""
+    def cancel(self, job_id: str, reason: str | None) -> JobState:
+        """Ask for the job's end; raises `WrongState` if it is over."""
         ...
 
 
@@ -97,9 +97,11 @@ class JobHandle:
             await asyncio.sleep(pause)
         return self
 
-    def cancel(self, reason: str | None = None) -> bool:
-        """End the job: at once if it waits, by its worker if it runs. False if it had already ended."""
-        return self._desk.cancel(self.id, reason)
+    def cancel(self, reason: str | None = None) -> JobHandle:
+        """End the job: at once if it waits, by its worker if it runs. Raises `WrongState` if it is over."""
+        self._desk.cancel(self.id, reason)
+        self._seen = None
+        return self
 
     def _last(self) -> Snapshot:
         if self._seen is None:

@@ -1,0 +1,213 @@
+"""The application's JobWarden: its settings, its jobs, and the way from a checked call to a row.
+
+Building one touches no database, starts no thread and reads no socket; a process forked from it gets connections of
+its own.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
+from functools import cached_property
+from importlib import import_module
+from types import MappingProxyType
+from typing import Any, Protocol
+
+from jobwarden.config import Settings
+from jobwarden.declare import Declare, default_name, define
+from jobwarden.domain.draft import Enqueued
+from jobwarden.domain.recovery import Backoff
+from jobwarden.domain.states import JobState
+from jobwarden.errors import DuplicateJob, UnknownJob
+from jobwarden.handle import Handles, JobHandle, Snapshot
+from jobwarden.hooks import Hooks
+from jobwarden.jobs import CHUNK, JobDefinition
+from jobwarden.options import Bound, Terms
+
+AnyJob = JobDefinition[..., ..., Any]
+Calls = Sequence[tuple[Bound, Terms]]
+
+
+class Clerk(Protocol):
+    """What `clerk.Clerk` does."""
+
+    database: Any
+
+    def submit(self, calls: Calls, connection: Any, chunk: int) -> Sequence[Enqueued]:
+        """Enqueue calls."""
+        ...
+
+    async def submit_async(self, calls: Calls, connection: Any, chunk: int) -> Sequence[Enqueued]:
+        """The same without blocking the loop."""
+        ...
+
+    def look(self, job_id: str) -> Snapshot:
+        """One job now."""
+        ...
+
+    def cancel(self, job_id: str, reason: str | None, actor: str | None) -> JobState:
+        """Cancel a job."""
+        ...
+
+    def stop(self, job_id: str, reason: str | None, actor: str | None) -> JobState:
+        """Ask a job to stop."""
+        ...
+
+
+class JobWarden:
+    """The jobs of one application and the database they live in.
+
+    Keyword arguments are settings (see `Settings`) and win over the environment and the configuration files.
+    ``hooks`` are called around jobs; ``auth`` decides who may use the web console where it is mounted.
+    """
+
+    def __init__(self, *, hooks: Iterable[Hooks] = (), auth: Callable[..., Any] | None = None, **settings: Any) -> None:
+        self.settings = Settings(**settings)
+        self.hooks, self.auth = tuple(hooks), auth
+        self._jobs: dict[str, AnyJob] = {}
+        self._aliases: dict[str, AnyJob] = {}
+
+    def __repr__(self) -> str:
+        return f"<JobWarden with {len(self._jobs)} jobs>"
+
+    # -- declaring
+
+    def job(
+        self,
+        *,
+        idempotent: bool | None = None,
+        name: str | None = None,
+        aliases: Iterable[str] = (),
+        lane: str = "default",
+        priority: int = 0,
+        max_attempts: int | None = None,
+        backoff: Backoff | None = None,
+        retry_on: type[BaseException] | Iterable[type[BaseException]] = (),
+        fail_on: type[BaseException] | Iterable[type[BaseException]] = (),
+        timeout: float | timedelta | None = None,
+        max_runtime: float | timedelta | None = None,
+        grace: float | timedelta = 10.0,
+        isolation: str = "fork",
+        memory: int | str | None = None,
+        on_lost: str = "auto",
+        tags: Mapping[str, str] | None = None,
+        promote: Iterable[str] = (),
+    ) -> Declare:
+        """Declare a function or class as a job.
+
+        ``idempotent`` must be given: True if running the job twice does no harm. ``timeout`` ends an attempt,
+        ``max_runtime`` flags it as stuck, ``grace`` is the time between asking and killing; all are seconds or
+        timedeltas. ``memory`` is bytes or ``"2GiB"``. ``retry_on`` and ``fail_on`` are exception classes; ``promote``
+        names parameters whose text becomes a tag.
+        """
+        given = {key: value for key, value in locals().items() if key != "self"}
+        given["max_attempts"] = max_attempts or self.settings.max_attempts
+        given["backoff"], given["tags"] = backoff or Backoff(), tags or {}
+        given["promote"] = (*self.settings.promote, *((promote,) if isinstance(promote, str) else promote))
+
+        def declare(target: Any, scope: Mapping[str, Any] | None) -> AnyJob:
+            return self.add(define(target, self, given, self.hooks, scope))
+
+        return Declare(declare)
+
+    def add(self, job: AnyJob) -> AnyJob:
+        """Register a definition; raises `DuplicateJob` if one of its names is taken."""
+        for name in (job.name, *job.aliases):
+            taken = self._jobs.get(name) or self._aliases.get(name)
+            if taken is not None:
+                raise DuplicateJob(name=name, other=default_name(taken.target))
+        self._jobs[job.name] = job
+        self._aliases.update(dict.fromkeys(job.aliases, job))
+        return job
+
+    @property
+    def jobs(self) -> Mapping[str, AnyJob]:
+        """The registered jobs by name."""
+        return MappingProxyType(self._jobs)
+
+    def find(self, name: str) -> AnyJob:
+        """A job by its name, an alias, or its function's name where only one has it; raises `UnknownJob`."""
+        job = self._jobs.get(name) or self._aliases.get(name)
+        if job is not None:
+            return job
+        short = [job for full, job in self._jobs.items() if full.rpartition(":")[2] == name]
+        if len(short) == 1:
+            return short[0]
+        near = [job.name for job in short] or difflib.get_close_matches(name, [*self._jobs, *self._aliases])
+        raise UnknownJob(name=name, known=f"did you mean {' or '.join(near)}?" if near else self._registered())
+
+    def prepare(self) -> None:
+        """Load and build all that is else made on first use, as a zygote does before it forks."""
+        _ = self._clerk
+        for job in self._jobs.values():
+            job.prepare()
+
+    # -- enqueueing by name
+
+    def bind(self, name: str, params: Mapping[str, Any] | None = None, **options: Any) -> Bound:
+        """A checked call of the job called ``name``, with the options that ``using`` takes."""
+        return self.find(name).using(**options).bind(**params or {})
+
+    def enqueue(self, name: str, params: Mapping[str, Any] | None = None, **options: Any) -> JobHandle:
+        """Enqueue the job called ``name``; params and options are checked as everywhere."""
+        return self.find(name).using(**options).enqueue(**params or {})
+
+    async def aenqueue(self, name: str, params: Mapping[str, Any] | None = None, **options: Any) -> JobHandle:
+        """`enqueue` for async code."""
+        return await self.find(name).using(**options).aenqueue(**params or {})
+
+    def enqueue_many(self, calls: Iterable[Bound], connection: Any = None, chunk: int = CHUNK) -> Handles:
+        """Enqueue bound calls of any jobs, all or none, ``chunk`` rows to a statement."""
+        return Handles(self.submit([(call, call.terms) for call in calls], connection, chunk), self.handle)
+
+    # -- one job
+
+    def job_handle(self, job_id: str) -> JobHandle:
+        """The handle of a job that is already there; it is not looked for until it is asked something."""
+        return JobHandle(job_id, False, self)
+
+    def handle(self, enqueued: Enqueued) -> JobHandle:
+        """The handle of a job just enqueued."""
+        return JobHandle(enqueued.id, enqueued.created, self)
+
+    def look(self, job_id: str) -> Snapshot:
+        """A job as it is now; raises `JobNotFound`."""
+        return self._clerk.look(job_id)
+
+    def cancel(self, job_id: str, reason: str | None = None, actor: str | None = None) -> JobState:
+        """Cancel a job: at once if it waits, by its worker if it runs; gives the state it is in now.
+
+        Raises `JobNotFound`, or `WrongState` if it is over.
+        """
+        return self._clerk.cancel(job_id, reason, actor)
+
+    def stop(self, job_id: str, reason: str | None = None, actor: str | None = None) -> JobState:
+        """Ask a running job to stop at its next checkpoint; a waiting one is canceled."""
+        return self._clerk.stop(job_id, reason, actor)
+
+    # -- the way to the database
+
+    @property
+    def database(self) -> Any:
+        """The database (`store.database.Database`), made on first use."""
+        return self._clerk.database
+
+    def submit(self, calls: Iterable[tuple[Bound, Terms]], connection: Any, chunk: int) -> Sequence[Enqueued]:
+        """Enqueue calls in one transaction: the caller's if ``connection`` is given, else one of their own."""
+        return self._clerk.submit(list(calls), connection, chunk)
+
+    async def submit_async(
+        self, calls: Iterable[tuple[Bound, Terms]], connection: Any, chunk: int
+    ) -> Sequence[Enqueued]:
+        """`submit` for async code: over the caller's connection in its loop, else in a thread."""
+        return await self._clerk.submit_async(list(calls), connection, chunk)
+
+    @cached_property
+    def _clerk(self) -> Clerk:
+        """Loaded with the first call: SQLAlchemy is more than half of what importing everything costs."""
+        clerk: Clerk = import_module("jobwarden.clerk").Clerk(self.settings, self.hooks)
+        return clerk
+
+    def _registered(self) -> str:
+        return f"registered are {', '.join(sorted(self._jobs))}" if self._jobs else "no job is registered at all"

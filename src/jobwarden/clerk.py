@@ -1,0 +1,153 @@
+"""The clerk: takes checked calls to the database and brings answers back.
+
+All that the application's side needs of the engine room hangs on this module, so that the app can load it with the
+first call and importing ``jobwarden`` stays cheap. Calls are repeated after a conflict or a lost connection, under
+the same ids, so that an answer that got lost enqueues nothing twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, TypeVar
+
+from sqlalchemy.exc import DBAPIError
+
+from jobwarden.config import Settings
+from jobwarden.domain.draft import Draft, Enqueued
+from jobwarden.domain.states import JobState
+from jobwarden.errors import DatabaseReadOnly, DatabaseUnavailable, NotMigrated
+from jobwarden.handle import Snapshot
+from jobwarden.hooks import Hooks, call_all
+from jobwarden.lifecycle import operate
+from jobwarden.lifecycle.enqueue import Writer, enqueue
+from jobwarden.lifecycle.join import join, join_async
+from jobwarden.options import Bound, Terms
+from jobwarden.store.database import Database, Fault, Transaction
+from jobwarden.store.ids import new_ids
+from jobwarden.views.snapshot import look
+
+Calls = Sequence[tuple[Bound, Terms]]
+T = TypeVar("T")
+_MIGRATE = "run `jobwarden migrate`"
+_UNMIGRATED = ("no such table", "no such column", "does not exist", "doesn't exist", "Unknown column")
+_PAUSES = (0.02, 0.08, 0.3, 1.2)  # seconds between repetitions, before jitter
+
+
+class Clerk:
+    """One application's way to its database. Making one connects nowhere."""
+
+    def __init__(self, settings: Settings, hooks: Sequence[Hooks]) -> None:
+        self.database, self._hooks = Database(settings), hooks
+
+    def submit(self, calls: Calls, connection: Any, chunk: int) -> Sequence[Enqueued]:
+        """Enqueue calls in one transaction: the caller's if ``connection`` is given, else one of their own."""
+        order = _Order(calls, max(1, chunk))
+        if connection is not None:
+            enqueued = join(self.database, connection, order.write, self.database.announce)
+        elif order.calls:
+            enqueued = self._repeated(self.database.step if order.is_one_step else self.database.write, order.write)
+            self.database.announce()
+        else:
+            enqueued = []
+        self._tell_hooks(order)
+        return enqueued
+
+    async def submit_async(self, calls: Calls, connection: Any, chunk: int) -> Sequence[Enqueued]:
+        """`submit` for async code: over the caller's connection in its loop, else in a thread."""
+        if connection is None:
+            return await asyncio.to_thread(self.submit, calls, None, chunk)
+        order = _Order(calls, max(1, chunk))
+        enqueued = await join_async(self.database, connection, order.write, self.database.announce)
+        self._tell_hooks(order)
+        return enqueued
+
+    def look(self, job_id: str) -> Snapshot:
+        """A job as it is now; raises `JobNotFound`."""
+        return self._repeated(self.database.read, lambda transaction: look(transaction, job_id))
+
+    def cancel(self, job_id: str, reason: str | None, actor: str | None) -> JobState:
+        """Cancel a job; gives the state it is in now."""
+        with self._told():
+            return self.database.attempt(lambda transaction: operate.cancel(transaction, job_id, reason, actor))
+
+    def stop(self, job_id: str, reason: str | None, actor: str | None) -> JobState:
+        """Ask a job to stop; gives the state it is in now."""
+        with self._told():
+            return self.database.attempt(lambda transaction: operate.stop(transaction, job_id, reason, actor))
+
+    def _tell_hooks(self, order: _Order) -> None:
+        if self._hooks and order.calls:
+            call_all([hook.enqueued for hook in self._hooks], order.drafts())
+
+    def _repeated(
+        self, begin: Callable[[], AbstractContextManager[Transaction]], work: Callable[[Transaction], T]
+    ) -> T:
+        """Do work that is safe to repeat in a transaction of its own, again after what passes."""
+        with self._told():
+            for pause in _PAUSES:
+                with self._passing(pause):
+                    return _done(begin, work)
+            return _done(begin, work)
+
+    @contextmanager
+    def _passing(self, pause: float) -> Iterator[None]:
+        """Swallow a fault that may pass, and wait."""
+        try:
+            yield
+        except DBAPIError as error:
+            if not self.database.fault(error).transient:
+                raise
+            time.sleep(pause * random.uniform(0.5, 1))
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """The driver's errors as one clear sentence where we know what they mean."""
+        try:
+            yield
+        except DBAPIError as error:
+            fault, rule = self.database.fault(error), " ".join(str(error.orig).split())
+            if fault is Fault.LOST:
+                way_out = "check that it runs and that database_url has the right host, name, user and password"
+                raise DatabaseUnavailable(database=self.database, rule=rule, way_out=way_out) from error
+            if fault is Fault.READ_ONLY:
+                raise DatabaseReadOnly(database=self.database, rule=rule, way_out="write to the primary") from error
+            if any(sign in rule for sign in _UNMIGRATED):
+                message = f"The database {self.database} lacks tables that this version needs ({rule}): {_MIGRATE}."
+                raise NotMigrated(message) from error
+            raise
+
+
+def _done(begin: Callable[[], AbstractContextManager[Transaction]], work: Callable[[Transaction], T]) -> T:
+    with begin() as transaction:
+        return work(transaction)
+
+
+class _Order:
+    """Calls with their ids, made once: writing them again writes the same jobs."""
+
+    def __init__(self, calls: Calls, chunk: int) -> None:
+        self.calls, self._chunk = calls, chunk
+        self._ids = new_ids(len(calls))
+
+    @property
+    def is_one_step(self) -> bool:
+        """Whether a single statement can write it all: one chunk, no keys to look up, no tags."""
+        if len(self.calls) > self._chunk:
+            return False
+        return not any(terms.has_key or terms.tags or call.promoted for call, terms in self.calls)
+
+    def write(self, writer: Writer) -> list[Enqueued]:
+        """Write it all."""
+        enqueued: list[Enqueued] = []
+        for begin in range(0, len(self.calls), self._chunk):
+            enqueued += enqueue(writer, self.drafts(begin, begin + self._chunk))
+        return enqueued
+
+    def drafts(self, begin: int = 0, end: int | None = None) -> list[Draft]:
+        """A stretch of it as drafts."""
+        pairs = zip(self.calls[begin:end], self._ids[begin:end], strict=True)
+        return [call.draft(job_id, terms) for (call, terms), job_id in pairs]
