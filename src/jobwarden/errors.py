@@ -19,6 +19,7 @@
     ├── DatabaseProblem
     │   ├── DatabaseUnavailable · DatabaseTooOld · DatabaseReadOnly · NotMigrated · MigrationNewer
     ├── ApplicationImportError
+    ├── ArtifactRefused
     ├── RuntimeDirUnusable
     ├── IdentityUnknown
     └── IllegalTransition
@@ -162,6 +163,10 @@ class MigrationNewer(DatabaseProblem):
 
 class ApplicationImportError(JobWardenError):
     """The application {app!r} does not import ({rule}): {way_out}."""
+
+
+class ArtifactRefused(JobWardenError):
+    """The artifact {name!r} was refused: {rule}; {way_out}."""
 
 
 class RuntimeDirUnusable(JobWardenError):

@@ -140,7 +140,7 @@ class RuntimeDir:
 
     def remove_spool(self, nonce: str) -> None:
         """Remove a seat's spool once nobody needs it; missing files are fine."""
-        for suffix in ("out", "err", "mark"):
+        for suffix in ("out", "err"):
             try:
                 os.unlink(f"{self._seats}{nonce}.{suffix}")
             except OSError:

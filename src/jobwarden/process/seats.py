@@ -112,6 +112,10 @@ class Seat:
         """Whether the process has ended, reaped or not."""
         return self.pidfd < 0 or pidfd.ended(self.pidfd)
 
+    def limit_memory(self, memory: int) -> bool:
+        """Let the kernel limit the seat's memory (bytes), before its claim is sent; False where no group can."""
+        return self._cgroups is not None and self._cgroups.limit(self.nonce, memory)
+
     def rss(self) -> int | None:
         """Resident memory of the seat's own process in bytes, or None once it has ended."""
         found = probe.stat(self.process.pid)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import struct
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -23,7 +22,6 @@ LINE_LIMIT = 65_536
 READ_LIMIT = 4 * 1024 * 1024
 _MARK = "\x1e"
 _KINDS = (LOG, ERROR_TEXT, PROGRESS, ARTIFACT, STEP)
-_POSITION = struct.Struct("<36sqqq")
 _PAGE = 4096
 _encode = json.JSONEncoder(separators=(",", ":"), default=repr).encode
 
@@ -36,14 +34,6 @@ class Line(NamedTuple):
     step: str | None
     context: dict[str, Any] | None
     source: str
-
-
-class Mark(NamedTuple):
-    """How far an attempt's lines are committed: file offsets, and the sequence number of the last line."""
-
-    out: int
-    err: int
-    seq: int
 
 
 class SpoolWriter:
@@ -61,14 +51,10 @@ class SpoolWriter:
         except Exception:  # logging can never change an outcome
             self.lost += 1
 
-    def size(self) -> int:
-        """How long ``.out`` is now: the offset at which the next record begins."""
-        return _end_of(self._fd)
 
-
-def raw_size(fd: int = 2) -> int:
-    """How long ``.err`` is now."""
-    return _end_of(fd)
+def spoken() -> tuple[int, int]:
+    """How long this seat's ``.out`` and ``.err`` are now: where an attempt's output ends and the next one's begins."""
+    return _end_of(1), _end_of(2)
 
 
 def open_spool(runtime: RuntimeDir, nonce: str) -> None:
@@ -84,7 +70,6 @@ class Spool:
     def __init__(self, runtime: RuntimeDir, nonce: str) -> None:
         self.nonce = nonce
         self._out, self._err = runtime.spool_paths(nonce)
-        self._mark_path = self._out.removesuffix(".out") + ".mark"
         self._marker = f"{_MARK}{nonce}".encode()
         self._step: str | None = None
         self._next = -1
@@ -109,26 +94,6 @@ class Spool:
         raw, err_used = parse_raw(err, "stderr", self._step, final and err_ends)
         self._next = -1 if final and out_ends else out_from + out_used
         return lines + raw, out_from + out_used, err_from + err_used
-
-    def mark(self, attempt_id: str, out: int, err: int, seq: int) -> None:
-        """Note that an attempt's lines up to these offsets are committed, for whoever goes on after our death."""
-        try:
-            fd = os.open(self._mark_path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                os.pwrite(fd, _POSITION.pack(attempt_id.encode()[:36], out, err, seq), 0)
-            finally:
-                os.close(fd)
-        except OSError:
-            return
-
-    def marked(self, attempt_id: str) -> Mark | None:
-        """How far that attempt's lines were committed, as far as anyone noted."""
-        try:
-            with open(self._mark_path, "rb") as file:
-                owner, out, err, seq = _POSITION.unpack(file.read(_POSITION.size))
-        except (OSError, struct.error):
-            return None
-        return Mark(out, err, seq) if owner.rstrip(b"\0") == attempt_id.encode()[:36] else None
 
     def forget(self, out: int, err: int) -> None:
         """Give back the memory of what lies before the offsets, which keep their meaning."""

@@ -118,3 +118,34 @@ def _strike(process: ProcessId, number: int) -> bool:
         return pidfd.signal_checked(process, number)
     except PermissionError:
         return False
+
+
+def end_children(grace: float = 1.0, patience: float = 5.0, quiet: frozenset[int] = frozenset()) -> list[Member]:
+    """End every child of this process, its orphaned descendants included (it is their subreaper), and reap them.
+
+    TERM, after ``grace`` seconds KILL, until the kernel says that there is no child. Gives who was found alive; the
+    pids in ``quiet`` end by themselves and are not mentioned unless they do not.
+    """
+    found: dict[int, Member] = {}
+    started = time.monotonic()
+    while _reap_dead() and time.monotonic() < started + grace + patience:
+        late = time.monotonic() >= started + grace
+        for pid in probe.children():
+            stat = probe.stat(pid)
+            if stat is None or not stat.running:
+                continue
+            if late or (pid not in found and pid not in quiet):
+                found.setdefault(pid, Member(ProcessId(pid, stat.start_time), probe.command_line(pid)))
+                os.kill(pid, signal.SIGKILL if late else signal.SIGTERM)  # our own child keeps its pid until reaped
+        time.sleep(_PACE)
+    return list(found.values())
+
+
+def _reap_dead() -> bool:
+    """Reap the children that have ended; whether any are left."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            continue
+    except ChildProcessError:
+        return False
+    return True

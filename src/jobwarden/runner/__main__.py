@@ -1,0 +1,166 @@
+"""The entry of zygotes (``--control-fd``) and of seats in a fresh interpreter (``--seat-fd``). Started by the engine.
+
+Streams are captured before the application is imported, so that whatever it sets up writes to them.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from setproctitle import setproctitle
+
+from jobwarden.config import Settings
+from jobwarden.process import identity
+from jobwarden.process.cgroup import Cgroups
+from jobwarden.process.runtime_dir import RuntimeDir
+from jobwarden.process.wire import send_packet
+from jobwarden.process.zygote import Berth, ZygoteServer, become_seat
+from jobwarden.runner import handler
+from jobwarden.runner.alone import SettlesAlone
+from jobwarden.runner.application import describe, load_application, one_sentence, prepare
+from jobwarden.runner.capture import Capture, say, trace_of
+from jobwarden.runner.child import IDLE_TITLE, Child
+from jobwarden.runner.inquiry import DatabaseInquiry
+
+
+class Runner:
+    """One runner process, as its arguments want it."""
+
+    def __init__(self, options: Mapping[str, str]) -> None:
+        self._options = options
+        self._spec = options["--app"]
+        self._runtime = RuntimeDir.at(options["--runtime-dir"])
+        self._cgroups = Cgroups(Path(options["--cgroup"])) if "--cgroup" in options else None
+        self._capture = Capture()
+        self._app: Any = None
+
+    def run(self) -> int:
+        """Be a zygote or a seat; the exit code."""
+        return self._be_zygote() if "--control-fd" in self._options else self._be_seat()
+
+    # -- the zygote
+
+    def _be_zygote(self) -> int:
+        control = socket.socket(fileno=int(self._options["--control-fd"]))
+        control.set_inheritable(False)
+        setproctitle(f"jobwarden: zygote {self._spec}")
+        server = ZygoteServer(control, self._runtime, self._fork_main, self._command, self._cgroups)
+        self._capture.install()
+        try:
+            greeting = {"op": "ready", "app": self._spec, **self._import(), **_whoami()}
+        except BaseException as error:
+            cause = error.__cause__ or error
+            send_packet(control, {"op": "broken", "error": one_sentence(error), "trace": trace_of(cause)})
+            return 1
+        self._capture.flush()
+        server.serve(greeting)
+        return 0
+
+    def _fork_main(self, berth: Berth) -> int:
+        self._capture.begin(berth.nonce)
+        setproctitle(IDLE_TITLE)
+        return self._serve(berth, become=self._become)
+
+    def _become(self, berth: Berth, frames: bytes) -> NoReturn:
+        """Go on as a fresh interpreter: same process, same start time, same socket."""
+        memory = os.memfd_create("jobwarden-frames", 0)
+        os.write(memory, frames)
+        berth.sock.set_inheritable(True)
+        command = self._command(berth.sock.fileno(), berth.nonce)
+        self._capture.flush()
+        os.execv(command[0], [*command, "--frames-fd", str(memory)])
+
+    def _command(self, fd: int, nonce: str) -> list[str]:
+        command = [sys.executable, "-m", "jobwarden.runner", "--app", self._spec, "--seat-fd", str(fd)]
+        return [*command, "--nonce", nonce, "--runtime-dir", str(self._runtime.path)]
+
+    # -- a seat in a fresh interpreter
+
+    def _be_seat(self) -> int:
+        sock = socket.socket(fileno=int(self._options["--seat-fd"]))
+        sock.set_inheritable(False)
+        berth = Berth(self._options["--nonce"], sock, self._runtime)
+        become_seat(berth.nonce, self._runtime, None, self._cgroups)
+        setproctitle(IDLE_TITLE)
+        self._capture.install()
+        self._capture.begin(berth.nonce)
+        frames = self._inherited_frames()
+        try:
+            self._import()
+        except BaseException as error:
+            say(trace_of(error.__cause__ or error))
+            return self._give_back(berth, frames, one_sentence(error))
+        return self._serve(berth, frames)
+
+    def _inherited_frames(self) -> bytes:
+        if "--frames-fd" not in self._options:
+            return b""
+        with open(int(self._options["--frames-fd"]), "rb") as file:
+            file.seek(0)
+            return file.read()
+
+    def _give_back(self, berth: Berth, frames: bytes, why: str) -> int:
+        """The application does not import in this interpreter: no handler began, and the claim is released."""
+        settings = Settings()  # of the environment and files alone: what the application would have said is unknown
+        child = Child(
+            berth,
+            _Empty(why),
+            self._capture,
+            alone=lambda: SettlesAlone(settings, berth.runtime, berth.nonce),
+            inquiry=lambda claim: DatabaseInquiry(settings),
+            become=None,
+        )
+        child.serve(frames)
+        return 1
+
+    # -- both
+
+    def _import(self) -> dict[str, Any]:
+        self._app = load_application(self._spec)
+        prepare(self._app)
+        described = describe(self._app)
+        self._capture.prepare()
+        return described
+
+    def _serve(self, berth: Berth, frames: bytes = b"", become: Any = None) -> int:
+        settings = self._app.settings
+        child = Child(
+            berth,
+            self._app,
+            self._capture,
+            alone=lambda: SettlesAlone(settings, berth.runtime, berth.nonce),
+            inquiry=lambda claim: DatabaseInquiry(settings),
+            become=become,
+        )
+        return child.serve(frames)
+
+
+class _Empty:
+    """The jobs of an application that did not import: none, and every claim is told why."""
+
+    def __init__(self, why: str) -> None:
+        self._why = why
+
+    def find(self, name: str) -> handler.Job:
+        """There is none."""
+        raise LookupError(self._why)
+
+
+def _whoami() -> dict[str, Any]:
+    me = identity.myself()
+    return {"pid": me.pid, "start_time": me.start_time, "inode": me.inode, "python": platform.python_version()}
+
+
+def main(arguments: list[str]) -> int:
+    """Run as the arguments say: pairs of a name and a value."""
+    return Runner(dict(zip(arguments[::2], arguments[1::2], strict=True))).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,75 @@
+"""Settling without a supervisor: over a connection of the seat's own, fenced, with all that its spool still holds.
+
+The database is opened only here, in a process whose supervisor is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import select
+
+from jobwarden.domain.report import Report
+from jobwarden.lifecycle.record import Record, Saying, record
+from jobwarden.lifecycle.settle import Settlement, settle_alone
+from jobwarden.process.runtime_dir import RuntimeDir
+from jobwarden.process.spool import Line, Spool
+from jobwarden.store.database import Database, Options, Transaction
+from jobwarden.store.schema import attempts
+
+_ARTIFACT = ("id", "type", "name", "path", "size_bytes", "checksum", "content_type", "meta")
+
+
+class SettlesAlone:
+    """Settles the attempts of one seat; made when it is needed."""
+
+    def __init__(self, settings: Options, runtime: RuntimeDir, nonce: str) -> None:
+        self._database = Database(settings)
+        self._runtime = runtime
+        self._nonce = nonce
+
+    def __call__(self, claim: Mapping[str, Any], report: dict[str, Any], spoken: tuple[int, int]) -> None:
+        """Settle one attempt, retrying until it is accepted or fenced out; raises what no retry can mend."""
+        settlement = Settlement(claim["job_id"], claim["token"], Report.load(report))
+        self._database.forget_inherited()
+        settle_alone(
+            self._database,
+            settlement,
+            self._runtime.worker_id,
+            also=lambda transaction: self._ship(transaction, claim, spoken),
+        )
+
+    def _ship(self, transaction: Transaction, claim: Mapping[str, Any], begin: tuple[int, int]) -> None:
+        row = transaction.execute(
+            select(attempts.c.log_seq, attempts.c.log_cursor).where(attempts.c.id == claim["attempt_id"])
+        ).one_or_none()
+        cursor = row.log_cursor or {} if row else {}
+        seq = row.log_seq if row else 0
+        out, err = cursor.get("out", begin[0]), cursor.get("err", begin[1])
+        spool = Spool(self._runtime, self._nonce)
+        while True:
+            lines, new_out, new_err = spool.read(out, err, final=True)
+            if (new_out, new_err) == (out, err):
+                return
+            out, err = new_out, new_err
+            said = as_record(claim, lines, seq, {"out": out, "err": err})
+            seq += len(said.lines)
+            record(transaction, [said])
+
+
+def as_record(claim: Mapping[str, Any], lines: Sequence[Line], seq: int, cursor: dict[str, int]) -> Record:
+    """Lines of a spool as what is recorded of an attempt; ``seq`` is the number of the last line before them."""
+    said: list[Saying] = []
+    artifacts: list[dict[str, Any]] = []
+    progress: dict[str, Any] | None = None
+    for line in lines:
+        content = line.context or {}
+        if line.source == "progress":
+            progress = {**content, "message": line.message or None}
+            continue
+        if line.source == "artifact":
+            artifacts.append({name: content.get(name) for name in _ARTIFACT})
+        seq += 1
+        said.append(Saying(seq, line.level, line.message, line.source, line.step, line.context))
+    return Record(claim["job_id"], claim["attempt_id"], claim["token"], said, progress, artifacts, cursor)

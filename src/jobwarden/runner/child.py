@@ -1,0 +1,315 @@
+"""The seat: a process that waits for claims and runs them one at a time.
+
+One attempt's story: start, the start barrier, the handler, an empty process tree, the outcome file, the outcome, its
+acknowledgement. A handler that is not idempotent is entered only after the start was committed. When the socket breaks,
+the supervisor is gone: the running handler finishes, and the seat settles for itself; what has not begun never does.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import socket
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from setproctitle import setproctitle
+
+from jobwarden.context import Context, Inquiry
+from jobwarden.process import probe
+from jobwarden.process.limits import MemoryLimit
+from jobwarden.process.reaping import has_children
+from jobwarden.process.spool import LOG, spoken
+from jobwarden.process.tree import Member, end_children
+from jobwarden.process.wire import CHUNK, Frame, Inbox, pack, pack_json
+from jobwarden.process.zygote import Berth
+from jobwarden.runner import handler
+from jobwarden.runner.capture import Capture, trace_of
+from jobwarden.runner.outcome import Alone, Meter, Outcomes
+
+IDLE_TITLE = "jobwarden: seat (idle)"
+_LEFTOVER_GRACE = 1.0
+_UNKNOWN_DELAY = (5.0, 300.0)
+_HELPERS = (
+    ("resource_tracker", "_resource_tracker", "_fd", "_pid"),
+    ("forkserver", "_forkserver", "_forkserver_alive_fd", "_forkserver_pid"),
+)
+
+
+class Registry(Protocol):
+    """The application's jobs, as far as a seat needs them."""
+
+    def find(self, name: str) -> handler.Job:
+        """The job with that name or alias; raises LookupError."""
+        ...
+
+
+class Attempt:
+    """The attempt that runs now: the channel its context speaks through."""
+
+    __slots__ = ("_capture", "claim", "context", "job", "stop_requested")
+
+    def __init__(self, claim: Frame, job: handler.Job, capture: Capture, inquiry: Callable[[], Inquiry]) -> None:
+        self.claim = claim
+        self.job = job
+        self.stop_requested = False
+        self._capture = capture
+        self.context = Context(claim, self, inquiry)
+
+    def emit(self, kind: str, record: dict[str, Any]) -> None:
+        """Say something; never raises."""
+        self._capture.emit(kind, record)
+
+    def stop(self) -> None:
+        """A stop is wished: set the flag, and tell a class job that wants to know; once."""
+        if self.stop_requested:
+            return
+        self.stop_requested = True
+        try:
+            self.job.on_terminate(self.context)
+        except BaseException as error:
+            self.emit(LOG, {"level": "warning", "logger": "jobwarden", "message": f"on_terminate: {trace_of(error)}"})
+
+
+class Child:
+    """One seat's life, from its first claim to its exit code."""
+
+    def __init__(
+        self,
+        berth: Berth,
+        registry: Registry,
+        capture: Capture,
+        *,
+        alone: Callable[[], Alone],
+        inquiry: Callable[[Mapping[str, Any]], Inquiry],
+        become: Callable[[Berth, bytes], None] | None,
+    ) -> None:
+        self._sock = berth.sock
+        self._berth = berth
+        self._registry = registry
+        self._capture = capture
+        self._inquiry = inquiry
+        self._become = become
+        self._outcomes = Outcomes(berth.runtime, alone)
+        self._inbox = Inbox()
+        self._claims: deque[Frame] = deque()
+        self._outbox: list[bytes] = []
+        self._open: set[str] = set()  # attempts whose barrier is open, that were refused, that shall stop
+        self._refused: set[str] = set()
+        self._stopped: set[str] = set()
+        self._attempt: Attempt | None = None
+        self._entered = False
+        self._fresh = True
+        self._alone = False
+        self._bye = False
+        self._meter = Meter()
+        self._spoken = (0, 0)
+
+    def serve(self, first: bytes = b"") -> int:
+        """Run claims until there are no more for this seat; the exit code. ``first``: frames that were read already."""
+        signal.signal(signal.SIGTERM, self._on_term)
+        self._obey(self._inbox.feed(first))
+        code = 0
+        while (claim := self._next_claim()) is not None:
+            if claim["isolation"] == "exec" and self._become is not None:
+                self._become(self._berth, pack(claim) + self._inbox.rest)
+            ended_with = self._run(claim)
+            if claim["isolation"] != "pool":
+                code = ended_with
+                break
+        self._await_acknowledgements()
+        self._leave()
+        return code
+
+    # -- waiting
+
+    def _next_claim(self) -> Frame | None:
+        while not self._claims and not self._alone and not self._bye:
+            self._send()
+            if self._attempt is not None:
+                self._attempt = None
+                setproctitle(IDLE_TITLE)
+            self._receive()
+        return self._claims.popleft() if self._claims and not self._alone else None
+
+    def _await_acknowledgements(self) -> None:
+        self._send()
+        while len(self._outcomes) and not self._alone:
+            self._receive()
+
+    def _leave(self) -> None:
+        """Nothing is lost by going: what nobody acknowledged is settled from here."""
+        self._attempt = None
+        if self._alone:
+            for claim in self._claims:
+                self._outcomes.keep(claim, self._unstarted(claim, "its supervisor was gone before it began"), spoken())
+            self._outcomes.settle_alone()
+
+    def _receive(self, flags: int = 0) -> None:
+        try:
+            data = self._sock.recv(CHUNK, flags)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._alone = True
+            return
+        self._obey(self._inbox.feed(data))
+
+    def _obey(self, frames: Sequence[Frame]) -> None:
+        for frame in frames:
+            match frame["op"]:
+                case "claim":
+                    self._claims.append(frame)
+                case "ack":
+                    for attempt_id in frame["attempt_ids"]:
+                        self._outcomes.acknowledged(attempt_id)
+                case "bye":
+                    self._bye = True
+                case verb:
+                    {"go": self._open, "refuse": self._refused, "stop": self._stopped}[verb].add(frame["attempt_id"])
+
+    def _send(self) -> None:
+        if not self._outbox:
+            return
+        data = b"".join(self._outbox)
+        self._outbox.clear()
+        try:
+            self._sock.sendall(data)
+        except OSError:
+            self._alone = True
+
+    # -- one attempt
+
+    def _run(self, claim: Frame) -> int:
+        """Run one claim; its exit code."""
+        self._receive(socket.MSG_DONTWAIT)
+        attempt_id = claim["attempt_id"]
+        if self._alone:
+            self._claims.appendleft(claim)
+            return 0
+        if attempt_id in self._refused:
+            self._refused.discard(attempt_id)
+            return 0
+        begin = self._spoken
+        report = self._refusal(claim)
+        if report is None:
+            report = self._start_and_run(claim, begin)
+        if report is None:
+            return 0
+        self._report(claim, report, begin)
+        return _exit_code(report)
+
+    def _refusal(self, claim: Frame) -> dict[str, Any] | None:
+        """Why this claim cannot run here, or None; then the attempt is ready."""
+        try:
+            job = self._registry.find(claim["job"])
+        except LookupError as error:
+            base, cap = _UNKNOWN_DELAY
+            return handler.unstarted(str(error), min(cap, base * 2.0 ** min(claim.get("unspent", 0), 10)))
+        self._attempt = Attempt(claim, job, self._capture, lambda: self._inquiry(claim))
+        return None
+
+    def _start_and_run(self, claim: Frame, begin: tuple[int, int]) -> dict[str, Any] | None:
+        attempt = self._attempt
+        assert attempt is not None
+        call, report = handler.load(attempt.job, claim["params"])
+        if report is not None:
+            return report
+        self._outbox.append(pack({"op": "start", "attempt_id": claim["attempt_id"], "out": begin[0], "err": begin[1]}))
+        self._send()
+        if not self._may_enter(claim):
+            return None
+        return self._enter(attempt, claim, call)
+
+    def _may_enter(self, claim: Frame) -> bool:
+        """The start barrier: what is not idempotent waits until its start is committed."""
+        attempt_id = claim["attempt_id"]
+        if not claim["idempotent"]:
+            while attempt_id not in self._open and attempt_id not in self._refused and not self._alone:
+                self._receive()
+        opened = claim["idempotent"] or attempt_id in self._open
+        self._open.discard(attempt_id)
+        self._refused.discard(attempt_id)
+        if self._alone:
+            self._claims.appendleft(claim)
+        return opened and not self._alone
+
+    def _enter(self, attempt: Attempt, claim: Frame, call: Any) -> dict[str, Any]:
+        setproctitle(handler.text_of_claim(claim))
+        if self._fresh:
+            handler.reseed()
+            self._fresh = False
+        pooled = claim["isolation"] == "pool"
+        self._meter.start()
+        gc.enable()
+        self._entered = True
+        if claim["attempt_id"] in self._stopped:
+            attempt.stop()
+        with MemoryLimit(None if pooled else claim.get("memory")):
+            report = handler.run(attempt.job, call, attempt.context, claim["results_max_bytes"])
+        self._entered = False
+        self._stopped.discard(claim["attempt_id"])
+        if has_children():
+            self._end_leftovers()
+        report["usage"] = self._meter.usage()
+        return report
+
+    def _report(self, claim: Frame, report: dict[str, Any], begin: tuple[int, int]) -> None:
+        self._capture.flush()
+        end = self._spoken = spoken()
+        body = self._outcomes.keep(claim, {"attempt_id": claim["attempt_id"], **report}, begin)
+        self._outbox.append(pack_json(b'{"op":"outcome","report":%b,"out":%d,"err":%d}' % (body, *end)))
+
+    def _end_leftovers(self) -> None:
+        """The attempt is not over while something of it runs: end it, and say what it was."""
+        found = end_children(_LEFTOVER_GRACE, quiet=_dismiss_python_helpers())
+        if found:
+            self._capture.emit(LOG, {"level": "warning", "logger": "jobwarden", "message": _leftover_words(found)})
+
+    def _unstarted(self, claim: Frame, reason: str) -> dict[str, Any]:
+        return {"attempt_id": claim["attempt_id"], **handler.unstarted(reason)}
+
+    # -- the stop signal
+
+    def _on_term(self, number: int, frame: object) -> None:
+        """A stop wish. It names its attempt by a frame sent before it; a bare signal means whatever runs now."""
+        attempt = self._attempt
+        if not self._entered or attempt is None:
+            if attempt is None and not self._claims and not len(self._outcomes):
+                os._exit(0)
+            return
+        self._receive(socket.MSG_DONTWAIT)
+        named, self._stopped = self._stopped, set()
+        if not named or attempt.claim["attempt_id"] in named:
+            attempt.stop()
+        self._stopped = named - {attempt.claim["attempt_id"]}
+
+
+def _exit_code(report: Mapping[str, Any]) -> int:
+    if report["outcome"] != "failed":
+        return 0
+    return int(report.get("exit_code", 1))
+
+
+def _leftover_words(found: Sequence[Member]) -> str:
+    names = ", ".join(f"{member.process.pid} {member.command}"[:80] for member in found[:8])
+    return f"left {len(found)} process{'es' if len(found) > 1 else ''} behind: {names}; ended"
+
+
+def _dismiss_python_helpers() -> frozenset[int]:
+    """Let go of multiprocessing's own helpers, which ignore TERM and end once nobody holds their pipe; their pids."""
+    ours, pids = probe.children(), []
+    for module, name, pipe, number in _HELPERS:
+        helper = getattr(sys.modules.get(f"multiprocessing.{module}"), name, None)
+        pid, fd = getattr(helper, number, None), getattr(helper, pipe, None)
+        if pid in ours and fd is not None:
+            os.close(fd)
+            setattr(helper, pipe, None)
+            setattr(helper, number, None)
+            pids.append(pid)
+    return frozenset(pids)
