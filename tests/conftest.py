@@ -18,7 +18,7 @@ import pytest
 from tests.support import binaries
 from tests.support.engines import Engines
 from tests.support.leaks import Leaks
-from tests.support.servers import SERVERS, Server, fast_folder
+from tests.support.servers import JANITOR, SERVERS, Server, fast_folder
 from tests.support.waiting import eventually as _eventually
 
 hypothesis.settings.register_profile("steady", deadline=None, derandomize=True, database=None, max_examples=50)
@@ -26,6 +26,7 @@ hypothesis.settings.load_profile("steady")
 
 _LEAKS = pytest.StashKey[Leaks]()
 _ENGINES = pytest.StashKey[Engines]()
+_PRIVATE = pytest.StashKey[Path]()
 _LEAKED = pytest.StashKey[list[str]]()
 
 
@@ -40,9 +41,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Begin without settings from outside, and mark everything that will be started."""
+    """Begin without settings and folders from outside, and mark everything that will be started."""
     for name in [name for name in os.environ if name.startswith("JOBWARDEN_")]:
         del os.environ[name]
+    private = config.stash[_PRIVATE] = Path(tempfile.mkdtemp(prefix="jobwarden-run-", dir=fast_folder()))
+    os.environ["XDG_RUNTIME_DIR"] = str(private)  # where a daemon that is told nothing puts its files
+    JANITOR.watch(private)
     engines = config.stash[_ENGINES] = Engines(_migrate)
     config.stash[_LEAKS] = Leaks(engines.pids)
 
@@ -78,6 +82,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """End the servers; fail the run if a process of the tests is left."""
     leaked = session.config.stash[_LEAKED] = session.config.stash[_LEAKS].end()
     session.config.stash[_ENGINES].close()
+    shutil.rmtree(session.config.stash[_PRIVATE], ignore_errors=True)
     if leaked:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.processes import Proc, kill_tree
+from tests.support.processes import Proc, kill_tree, unmarked_environment
 from tests.support.waiting import eventually
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -52,7 +52,7 @@ class Janitor:
             self._process.stdin.flush()
 
     def _start(self) -> None:
-        env = {key: value for key, value in os.environ.items() if not key.startswith("JOBWARDEN_")}
+        env = unmarked_environment()
         self._owner = os.getpid()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.support.janitor"],

@@ -11,10 +11,8 @@ import signal
 import uuid
 from collections.abc import Callable
 
-from tests.support.processes import Proc, carries, descendants, everyone
+from tests.support.processes import MARK, Proc, carries, descendants, everyone
 from tests.support.waiting import eventually
-
-MARK = "TEST_SESSION_MARK"
 
 
 class Leaks:

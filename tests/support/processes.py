@@ -11,6 +11,9 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
+#: The variable that marks all that a test run starts, except its servers.
+MARK = "TEST_SESSION_MARK"
+
 
 @dataclass(frozen=True, slots=True)
 class Proc:
@@ -83,6 +86,11 @@ def carries(pid: int, name: str, value: str) -> bool:
     with contextlib.suppress(OSError):
         return f"{name}={value}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     return False
+
+
+def unmarked_environment() -> dict[str, str]:
+    """Our environment without what would make a process one of the tests' own."""
+    return {key: value for key, value in os.environ.items() if key != MARK and not key.startswith("JOBWARDEN_")}
 
 
 def _stat(pid: int) -> list[str] | None:

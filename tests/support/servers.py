@@ -33,7 +33,7 @@ from sqlalchemy.pool import NullPool
 
 from tests.support import binaries
 from tests.support.janitor import Janitor
-from tests.support.processes import Proc, descendants, kill_tree
+from tests.support.processes import Proc, descendants, kill_tree, unmarked_environment
 from tests.support.waiting import eventually
 
 Migrate = Callable[[str], None]
@@ -514,5 +514,5 @@ def _as_user() -> dict[str, Any]:
 
 
 def _plain_environment() -> dict[str, str]:
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("JOBWARDEN_", "PG", "MYSQL"))}
+    kept = {key: value for key, value in unmarked_environment().items() if not key.startswith(("PG", "MYSQL"))}
     return {**kept, "LC_ALL": "C"}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support.processes import Proc
+from tests.support.processes import MARK, Proc
 from tests.support.waiting import eventually
 
 _ROOT = Path(__file__).parents[2]
@@ -20,7 +21,8 @@ def _run(folder: Path, test: str, *arguments: str, conftest: str = "") -> subpro
     (folder / "conftest.py").write_text(conftest)
     command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-p", "no:cacheprovider", "-c"]
     command += [str(_ROOT / "pyproject.toml"), *arguments, str(folder)]
-    return subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
+    env = {name: value for name, value in os.environ.items() if name != MARK}
+    return subprocess.run(command, cwd=_ROOT, env=env, capture_output=True, text=True, check=False)
 
 
 def test_a_run_that_leaves_a_process_behind_fails_and_ends_it(tmp_path: Path) -> None:

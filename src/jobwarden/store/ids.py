@@ -32,4 +32,5 @@ def _begin_anew() -> None:
     _chance.seed()
 
 
-os.register_at_fork(after_in_child=_begin_anew)
+if hasattr(os, "register_at_fork"):  # elsewhere nothing forks
+    os.register_at_fork(after_in_child=_begin_anew)
