@@ -71,6 +71,7 @@ class _Worker:
 
     def run(self) -> int:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+        logging.getLogger("alembic").setLevel(logging.WARNING)
         setproctitle(f"jobwarden: supervisor {self._worker_id[-8:]}")
         self._loop.catch_signals()
         runtime = self._runtime(Settings(**self._wishes.overrides))

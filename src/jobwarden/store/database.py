@@ -244,8 +244,9 @@ class Database:
         if not self.facts.notifies or self.options.pgbouncer or not self.options.notify:
             return None
         fairy = self.engine.raw_connection()
+        raw = fairy.driver_connection
         fairy.detach()
-        return self.facts.listen(fairy.driver_connection, self.channel)
+        return self.facts.listen(raw, self.channel)
 
     def announce(self) -> None:
         """Wake workers, after the commit: those of this host by a nudge, the others by a notification.

@@ -121,6 +121,11 @@ def _counted(won: FromClause, origin: Any, target: Any) -> UpdateBase:
     return insert(counters).from_select(["scope", "name", "state", "delta"], sums)
 
 
+def _still(state: ColumnElement[str]) -> ColumnElement[str]:
+    """The state as a guard, never as a way to find rows: rows are found by key, however many others are in a state."""
+    return func.coalesce(state, words(""))
+
+
 def _one_of(column: ColumnElement[Any], states: Iterable[str]) -> ColumnElement[bool]:
     return column.in_([words(state) for state in sorted(states)])
 
@@ -146,7 +151,7 @@ def _open_found(given: FromClause) -> Select[Any]:
     return (
         select(*given.c, jobs.c.lane, (jobs.c.attempt_count + literal_column("1")).label("number"))
         .select_from(given.join(jobs, jobs.c.id == given.c.job_id))
-        .where(jobs.c.state == words(JobState.QUEUED))
+        .where(_still(jobs.c.state) == words(JobState.QUEUED))
         .order_by(jobs.c.id)
         .with_for_update(of=[jobs])
     )
@@ -214,10 +219,10 @@ def _held(given: FromClause, states: Iterable[AttemptState]) -> Select[Any]:
         select(*given.c, jobs.c.lane, attempts.c.state.label("attempt_from"))
         .select_from(given.join(jobs, jobs.c.id == given.c.job_id).join(attempts, attempts.c.id == given.c.attempt_id))
         .where(
-            jobs.c.state == words(JobState.RUNNING),
+            _still(jobs.c.state) == words(JobState.RUNNING),
             jobs.c.current_attempt_id == attempts.c.id,
             attempts.c.fencing_token == given.c.token,
-            _one_of(attempts.c.state, states),
+            _one_of(_still(attempts.c.state), states),
         )
         .order_by(jobs.c.id)
         .with_for_update(of=[jobs, attempts])
@@ -375,7 +380,7 @@ def _move_found(given: FromClause) -> Select[Any]:
     return (
         select(*given.c, jobs.c.lane)
         .select_from(given.join(jobs, jobs.c.id == given.c.job_id))
-        .where(jobs.c.state == given.c.origin)
+        .where(_still(jobs.c.state) == given.c.origin)
         .order_by(jobs.c.id)
         .with_for_update(of=[jobs])
     )

@@ -9,6 +9,8 @@ from sqlalchemy import text
 from jobwarden.store.dialects.facts import Facts, Fault, Server
 
 _CONFLICTS = {"40001", "40P01", "55P03", "57014", "55006"}
+# Our statements find few rows by key in tables that may be new and unanalysed, where the planner would scan them whole.
+_BY_KEY = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off"
 _LOST_CLASSES = ("08", "53", "57P", "58")
 
 
@@ -54,7 +56,8 @@ class PostgreSQL(Facts):
             "connect_timeout": max(2, int(connect_timeout)),
             "tcp_user_timeout": milliseconds,
             "application_name": "jobwarden",
-            "options": f"-c statement_timeout={milliseconds} -c idle_in_transaction_session_timeout={milliseconds * 4}",
+            "options": f"-c statement_timeout={milliseconds} -c idle_in_transaction_session_timeout={milliseconds * 4}"
+            f" {_BY_KEY}",
             **network,
         }
 
