@@ -36,6 +36,7 @@ MAY_NAME_ENGINES = {
     "config.py": "addresses name engines",
     "lifecycle/join.py": "recognises the callers' own connections",
     "cli/checks": "the doctor tells people what to install",
+    "cli/doctor.py": "as they do",
     "cli/init.py": "the starter's addresses",
 }
 
