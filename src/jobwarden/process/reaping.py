@@ -76,10 +76,17 @@ class Nursery:
             found = probe.stat(pid)
             if found is None or not found.running:
                 continue
-            nonce = by_session.get(found.session) or _one_of(probe.nonce(pid), by_session.values()) or otherwise
+            nonce = by_session.get(found.session) or self._heir(probe.nonce(pid), by_session.values(), otherwise)
             if nonce is not None:
                 strays[pid] = nonce
         return strays
+
+    def _heir(self, nonce: str | None, ended: Iterable[str], otherwise: str | None) -> str | None:
+        """The ended seat that a stray with this nonce is reported under; None leaves it for another burial."""
+        if nonce in set(ended):
+            return nonce
+        unburied = any(nonce == known for _, known in self._seats.values())  # it died a moment ago
+        return None if unburied else otherwise
 
 
 def bury(process: ProcessId, nonce: str) -> Exit:
@@ -127,10 +134,6 @@ def _signal_group(group: int) -> None:
         os.killpg(group, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
         return
-
-
-def _one_of(nonce: str | None, known: Iterable[str]) -> str | None:
-    return nonce if nonce in set(known) else None
 
 
 def _end_strays(strays: Mapping[int, str]) -> list[tuple[str, Leftover]]:
