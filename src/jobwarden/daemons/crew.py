@@ -33,13 +33,17 @@ _PATIENCE = Backoff(base=1.0, factor=2.0, cap=60.0, jitter=False)
 
 @dataclass(slots=True)
 class Hold:
-    """A seat and its attempts in the order in which it runs them; ``last`` is the one that was settled last."""
+    """A seat and its attempts in the order in which it runs them; ``last`` is the one that was settled last.
+
+    A ``retired`` seat, whose zygote was replaced, runs what it has and gets nothing new.
+    """
 
     seat: Seat
     attempts: dict[str, Watched] = field(default_factory=dict)
     last: Watched | None = None
     pooled: bool = False
     ran: int = 0
+    retired: bool = False
     dismissed: bool = False
     closed: bool = False
     exit: Exit | None = None
@@ -51,8 +55,8 @@ class Hold:
 
     @property
     def ready(self) -> bool:
-        """Whether the seat can take a claim: it lives, and was neither used up nor sent away."""
-        return not (self.closed or self.dismissed or (self.ran and not self.pooled))
+        """Whether the seat can take a claim: it lives, and was neither used up, nor retired, nor sent away."""
+        return not (self.closed or self.dismissed or self.retired or (self.ran and not self.pooled))
 
 
 class Crew:
@@ -68,7 +72,7 @@ class Crew:
         runtime: RuntimeDir,
         capacity: int,
         narrator: Narrator,
-        watch: Callable[[Any, Callable[[], None]], None],
+        watch: Callable[[Any, Callable[[], object]], None],
         unwatch: Callable[[Any], None],
         tell: Callable[[SeatBorn | SeatExited], None],
         clock: Callable[[], float],
@@ -93,6 +97,11 @@ class Crew:
     def busy(self) -> int:
         """Seats with an attempt that has not reported."""
         return sum(hold.pending > 0 for hold in self.holds.values())
+
+    @property
+    def empty(self) -> bool:
+        """Whether no seat and no zygote is left."""
+        return not (self.holds or self._zygotes())
 
     @property
     def attempts(self) -> list[Watched]:
@@ -162,9 +171,10 @@ class Crew:
         return hold.attempts.pop(attempt_id)
 
     def retire_used_up(self, pool_recycle: int) -> None:
-        """Send pool seats away that have run their number."""
+        """Send pool seats away that have run their number, and those that are to get nothing new."""
         for hold in self.holds.values():
-            if pool_recycle and hold.ran >= pool_recycle and not hold.attempts:
+            used_up = self._closing or hold.retired or (pool_recycle and hold.ran >= pool_recycle)
+            if used_up and not hold.attempts:
                 self.dismiss(hold)
 
     def dismiss(self, hold: Hold) -> None:
@@ -188,16 +198,14 @@ class Crew:
             old.retire()
             self._old.append(old)
         for hold in self.holds.values():
-            if not hold.attempts:
-                self.dismiss(hold)
+            hold.retired = True
+        self.retire_used_up(0)
         self._start()
 
     def close(self) -> None:
         """No more seats: idle ones are sent away and the zygotes go when their last seat is gone."""
         self._closing = True
-        for hold in self.holds.values():
-            if not hold.attempts:
-                self.dismiss(hold)
+        self.retire_used_up(0)
         if self._zygote is not None:
             self._zygote.retire()
 
@@ -240,7 +248,7 @@ class Crew:
     def _receive(self, zygote: Zygote) -> None:
         for event in zygote.receive():
             if isinstance(event, SeatBorn):
-                self._born(event)
+                self._born(zygote, event)
             if isinstance(event, SeatBorn | SeatExited):
                 self._tell(event)
             else:
@@ -252,9 +260,12 @@ class Crew:
             self._asked += count
             self._forks += count
 
-    def _born(self, event: SeatBorn) -> None:
+    def _born(self, zygote: Zygote, event: SeatBorn) -> None:
+        hold = self.holds[event.seat.nonce] = Hold(event.seat, retired=zygote is not self._zygote)
+        if hold.retired or self._closing:
+            self.dismiss(hold)
+            return
         self._asked = max(0, self._asked - 1)
-        self.holds[event.seat.nonce] = Hold(event.seat)
         if event.seat.fallback and event.seat.fallback != self.fallback:
             self._narrator.fallback(event.seat.fallback)
         self.fallback = event.seat.fallback

@@ -36,7 +36,7 @@ class Loop:
         """Monotonic seconds: what everything here is paced by."""
         return time.monotonic()
 
-    def watch(self, thing: HasDescriptor, ready: Callable[[], None]) -> None:
+    def watch(self, thing: HasDescriptor, ready: Callable[[], object]) -> None:
         """Call ``ready`` whenever there is something to read."""
         self._selector.register(thing, selectors.EVENT_READ, ready)
 

@@ -35,6 +35,7 @@ from jobwarden.store.database import Database
 _START_PATIENCE = 0.03  # a start is committed alone only if no outcome follows within this many seconds
 _WATCH_INTERVAL = 0.25
 _RELISTEN = 5.0
+_GOODBYE = 5.0  # how long seats that have nothing to do may take to go
 _SPOOL_SLACK = 1 << 20
 _QUICK_SECONDS = 0.05  # what may wait on a pool seat behind the job that runs there
 _CLAIM_FIELDS = tuple(Claim.__slots__)
@@ -84,8 +85,8 @@ class Supervisor:
         self._listen_at = self._beat_at = self._admit_at = self._flush_at = self._watch_at = 0.0
         self._drain_since: float | None = None
         self._outage_since: float | None = None
+        self._quiet_since = 0.0
         self._empty_looks = 0
-        self._ended = False
 
     # -- the story ----------------------------------------------------------------------------------------------------
 
@@ -97,7 +98,8 @@ class Supervisor:
         """One round; False when there is nothing left to do and the supervisor may end."""
         self._loop.wait(self._patience())
         now = self._loop.clock()
-        self._take_results(now)
+        for result in self._writer.take():
+            self._take(result, now)
         self._check_writer(now)
         if not self.draining or self.crew.attempts:
             self.crew.keep(now, self._settings.zygote_recycle)
@@ -112,7 +114,8 @@ class Supervisor:
         """Claim no more, and end when the last attempt has."""
         if self.draining:
             return
-        self.draining, self._drain_since = True, self._loop.clock()
+        self.draining = True
+        self._drain_since = self._quiet_since = self._loop.clock()
         self._narrator.draining(len(self.crew.attempts))
         self._act(lambda transaction: workers.set_state(transaction, self._owner.worker_id, WorkerState.DRAINING))
         self.crew.close()
@@ -138,9 +141,9 @@ class Supervisor:
         self._act(
             lambda transaction: workers.set_state(transaction, self._owner.worker_id, WorkerState.STOPPED, signal_name)
         )
-        if self._writer.idle:
-            self._writer.offer(self._batch)
-        self._writer.close(self._settings.statement_timeout)
+        self._writer.close(self._batch, self._settings.statement_timeout)
+        for afterwards in [act for result in self._writer.take() for act in result.batch.afterwards]:
+            afterwards()
         if self._listener is not None:
             self._listener.close()
         self.crew.abandon()
@@ -196,10 +199,6 @@ class Supervisor:
 
     def _act(self, act: Callable[[Any], None]) -> None:
         self._batch.acts.append(act)
-
-    def _take_results(self, now: float) -> None:
-        for result in self._writer.take():
-            self._take(result, now)
 
     def _take(self, result: Result, now: float) -> None:
         for afterwards in result.batch.afterwards:
@@ -282,14 +281,15 @@ class Supervisor:
         elif hold_or_none := self.crew.holds.get(event.nonce):
             self._bury(hold_or_none, event.exit)
 
-    def _hear(self, hold: Hold) -> None:
+    def _hear(self, hold: Hold) -> bool:
+        """Take up what a seat says; whether there was anything."""
         now = self._loop.clock()
         try:
             frames = hold.seat.receive()
         except SeatClosed:
             hold.closed = True
             self._loop.unwatch(hold.seat)
-            return
+            return False
         for frame in frames:
             watched = hold.attempts.get(frame.get("attempt_id") or frame["report"]["attempt_id"])
             if watched is None:
@@ -299,6 +299,7 @@ class Supervisor:
                 self._starting[watched.id] = watched
             elif frame["op"] == "outcome":
                 self._reported(hold, watched, frame, now)
+        return bool(frames)
 
     def _reported(self, hold: Hold, watched: Watched, frame: dict[str, Any], now: float) -> None:
         report = Report.load(frame["report"])
@@ -309,12 +310,8 @@ class Supervisor:
         if report.usage.wall_ms is not None and watched.claim.isolation is Isolation.POOL:
             before = self._quick.get(watched.claim.job, report.usage.wall_ms / 1000)
             self._quick[watched.claim.job] = before * 0.8 + report.usage.wall_ms / 1000 * 0.2
-        if self._pace.due > now and not self.draining and self._more_waits:
+        if self._pace.due > now and not self.draining and self._empty_looks == 0:
             self._pace.due = now
-
-    @property
-    def _more_waits(self) -> bool:
-        return self._empty_looks == 0
 
     def _in_light_of_ending(self, watched: Watched, report: Report) -> Report:
         """A limit that ended the attempt is its outcome, unless it succeeded after all."""
@@ -366,9 +363,10 @@ class Supervisor:
 
     def _bury(self, hold: Hold, end: Exit) -> None:
         """A seat is reaped: what it said last is heard, and every attempt it held is judged by what is proved."""
-        while not hold.closed:
-            self._hear(hold)
-        hold.exit = end
+        while self._hear(hold):
+            pass
+        self._loop.unwatch(hold.seat)
+        hold.closed, hold.exit = True, end
         now = self._loop.clock()
         for watched in list(hold.attempts.values()):
             if watched.report is None:
@@ -452,10 +450,12 @@ class Supervisor:
             return
         watched.ending = Ending(why, words, now)
         self._narrator.ending(watched.claim.job, watched.id, words)
-        watched.say("warning", f"asked to stop: {words}; {watched.claim.grace:g} s of grace", "stop")
-        hold.seat.stop(watched.id)
         if why in (Why.MEMORY, Why.FENCED):
+            watched.say("warning", f"ended at once: {words}", "stop")
             self._press(hold, watched, now)
+        else:
+            watched.say("warning", f"asked to stop: {words}; {watched.claim.grace:g} s of grace", "stop")
+            hold.seat.stop(watched.id)
 
     def _press(self, hold: Hold, watched: Watched, now: float) -> None:
         ending = watched.ending
@@ -553,4 +553,6 @@ class Supervisor:
         if window and self._drain_since is not None and now - self._drain_since > window and self.crew.attempts:
             self._narrator.abandoned(len(self.crew.attempts))
             return True
-        return not self.crew.attempts and not self._batch.waits and self._writer.idle
+        if self.crew.attempts or self._batch.waits:
+            self._quiet_since = now
+        return self._writer.idle and (self.crew.empty or now - self._quiet_since > _GOODBYE)

@@ -121,8 +121,8 @@ class Writer(threading.Thread):
 
     @property
     def idle(self) -> bool:
-        """Whether an offer would be taken up at once."""
-        return not self._busy and self._next is None
+        """Whether an offer would be taken up at once, and rests on all that is committed: no result waits."""
+        return not self._busy and self._next is None and not self._results
 
     def offer(self, batch: Batch) -> None:
         """Hand a batch over; only when `idle`."""
@@ -137,11 +137,12 @@ class Writer(threading.Thread):
             taken.append(self._results.popleft())
         return taken
 
-    def close(self, seconds: float) -> bool:
-        """Finish what was offered and end; whether it ended within ``seconds``."""
+    def close(self, last: Batch, seconds: float) -> bool:
+        """Finish what was offered, then ``last``, and end; whether it ended within ``seconds``."""
         with self._ready:
-            self._closing = True
-            self._ready.notify()
+            self._ready.wait_for(lambda: self._next is None, seconds)
+            self._next, self._closing = last or None, True
+            self._ready.notify_all()
         self.join(seconds)
         return not self.is_alive()
 
@@ -165,6 +166,7 @@ class Writer(threading.Thread):
                 self._ready.wait()
             batch, self._next = self._next, None
             self._busy = batch is not None
+            self._ready.notify_all()
             return batch
 
     def _commit(self, batch: Batch) -> Result:
