@@ -1,0 +1,163 @@
+"""A real worker as a process of its own, to be signalled and killed at will; nothing of it is left afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tests.support.jobs import APP
+from tests.support.processes import Proc, descendants
+from tests.support.waiting import eventually
+
+ROOT = Path(__file__).parents[2]
+_PROGRAM = (
+    "import json, sys\n"
+    "from jobwarden.daemons.host import work\n"
+    "from jobwarden.errors import JobWardenError\n"
+    "try:\n"
+    "    sys.exit(work(sys.argv[1], **json.loads(sys.argv[2])))\n"
+    "except JobWardenError as error:\n"
+    "    sys.exit(str(error))\n"
+)
+#: Generous, because test machines are busy.
+PATIENCE = 60.0
+
+
+class Worker:
+    """One supervisor with its zygote and seats, on ``url``; its settings travel in the environment."""
+
+    def __init__(
+        self,
+        url: str,
+        runtime_dir: Path,
+        *,
+        app: str = APP,
+        cwd: Path = ROOT,
+        env: Mapping[str, str] | None = None,
+        name: str = "worker",
+        **wishes: Any,
+    ) -> None:
+        self.runtime_dir = runtime_dir
+        self._log = runtime_dir / f"{name}-{os.urandom(4).hex()}.log"
+        self._command = [sys.executable, "-c", _PROGRAM, app, json.dumps(wishes)]
+        self._cwd = cwd
+        self._env = {
+            **os.environ,
+            "JOBWARDEN_DATABASE_URL": url,
+            "JOBWARDEN_RUNTIME_DIR": str(runtime_dir),
+            "PYTHONPATH": os.pathsep.join([str(cwd), str(ROOT)]),
+            "JOBWARDEN_BEAT_INTERVAL": "0.5",
+            **(env or {}),
+        }
+        self._known: dict[int, Proc] = {}
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if error is not None:
+            print(f"--- log of the worker\n{self.log}")
+        self.end()
+
+    def start(self) -> None:
+        """Start the process; `await_ready` waits until it serves."""
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self._command, cwd=self._cwd, env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+
+    def await_ready(self, seats: int = 1) -> Self:
+        """Wait until it has registered and so many idle seats are there."""
+        self.expect("started")
+        eventually(lambda: len(self.titled("seat (idle)")) >= seats, PATIENCE, why=lambda: self.log)
+        return self
+
+    def expect(self, words: str, times: int = 1) -> None:
+        """Wait until its log has these words so many times."""
+        eventually(lambda: self.log.count(words) >= times, PATIENCE, why=lambda: f"{words!r} not in:\n{self.log}")
+
+    @property
+    def pid(self) -> int:
+        """The supervisor's pid."""
+        assert self.process is not None
+        return self.process.pid
+
+    @property
+    def log(self) -> str:
+        """What it has said so far."""
+        return self._log.read_text(errors="replace")
+
+    @property
+    def running(self) -> bool:
+        """Whether the supervisor itself runs."""
+        return self.process is not None and self.process.poll() is None
+
+    def tree(self) -> list[Proc]:
+        """Every process ever seen below the supervisor that is alive now; also after the supervisor is gone."""
+        for root in [self.pid, *self._known]:
+            for proc in descendants(root):
+                self._known.setdefault(proc.pid, proc)
+        return [proc for proc in self._known.values() if proc.alive]
+
+    def titled(self, words: str) -> list[Proc]:
+        """The processes below it whose title has these words."""
+        return [proc for proc in self.tree() if words in proc.command]
+
+    @property
+    def zygote(self) -> Proc:
+        """Its zygote; the newest, if there are several."""
+        return max(self.titled("jobwarden: zygote"), key=lambda proc: proc.start_time)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send the supervisor a signal."""
+        assert self.process is not None
+        self.tree()
+        self.process.send_signal(number)
+
+    def wait(self, seconds: float = PATIENCE) -> int:
+        """Wait for its end; the exit code."""
+        assert self.process is not None
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"still there after {seconds:g} s:\n{self.log}") from None
+
+    def kill(self) -> None:
+        """SIGKILL the supervisor alone."""
+        self.signal(signal.SIGKILL)
+        self.wait()
+
+    def drain(self) -> None:
+        """TERM, and wait until it has ended well."""
+        self.signal(signal.SIGTERM)
+        code = self.wait()
+        assert code == 0, f"exit code {code}:\n{self.log}"
+
+    def gone(self) -> None:
+        """Wait until no process of it is left."""
+        eventually(lambda: not self.tree(), PATIENCE, why=lambda: [proc.command for proc in self.tree()])
+
+    def end(self) -> None:
+        """Whatever it does now, end all of it."""
+        if self.process is None:
+            return
+        if self.running:
+            self.tree()
+            self.process.send_signal(signal.SIGQUIT)
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        for proc in self.tree():
+            proc.signal(signal.SIGKILL)
+        eventually(lambda: not self.tree(), PATIENCE)

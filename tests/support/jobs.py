@@ -1,0 +1,281 @@
+"""Jobs that each do one thing and are named for it.
+
+`build` declares them on an app of its own, for tests that enqueue; ``jw`` is the app that daemons import.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import mmap
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from jobwarden import Backoff, Cancel, Context, Fail, JobWarden, Park, Snooze
+
+APP = "tests.support.jobs:jw"
+SOON = Backoff(base=0.1, factor=1, cap=0.1, jitter=False)
+Function = Callable[..., Any]
+_noted: list[tuple[Function, dict[str, Any]]] = []
+WEIRD: dict[str, Any] = {
+    "nan": lambda: {"value": math.nan},
+    "nul": lambda: {"text": "a\0b"},
+    "surrogate": lambda: {"text": "a\ud800b"},
+    "huge": lambda: {"number": 10**400},
+    "deep": lambda: _nested(900),
+    "emoji": lambda: {"text": "\U0001f600 é"},
+}
+
+
+class Order(BaseModel):
+    """A model as a param."""
+
+    number: int
+    amount: Decimal
+    lines: list[str] = []
+
+
+def _nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def _job(**options: Any) -> Callable[[Function], Function]:
+    """Note a job, under its function's name."""
+
+    def note(function: Function) -> Function:
+        _noted.append((function, {"name": function.__name__, **options}))
+        return function
+
+    return note
+
+
+def build(**settings: Any) -> JobWarden:
+    """An app with all of these jobs."""
+    app = JobWarden(**settings)
+    for function, options in _noted:
+        app.job(**options)(function)
+    return app
+
+
+@_job(idempotent=True)
+def succeed(value: int = 42) -> int:
+    return value
+
+
+@_job(idempotent=True)
+def who() -> dict[str, Any]:
+    """What this process knows of itself, to hold against its stamp."""
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    fd = os.pidfd_open(os.getpid())
+    found = {"pid": os.getpid(), "start_time": int(fields[19]), "inode": os.fstat(fd).st_ino}
+    os.close(fd)
+    title = Path("/proc/self/cmdline").read_text().rstrip("\0")
+    return {**found, "nonce": os.environ["JOBWARDEN_NONCE"], "session": os.getsid(0), "title": title}
+
+
+@_job(idempotent=False)
+def charge(amount: int = 7) -> int:
+    return amount
+
+
+@_job(idempotent=True)
+async def async_sleep(seconds: float = 0.01) -> str:
+    await asyncio.sleep(seconds)
+    return "slept"
+
+
+@_job(idempotent=True)
+def takes_model(order: Order) -> dict[str, Any]:
+    return {"kind": type(order).__name__, "double": order.amount * 2, "order": order}
+
+
+@_job(idempotent=True, max_attempts=3)
+def big_result(size: int = 1 << 20) -> str:
+    return "x" * size
+
+
+@_job(idempotent=True, max_attempts=1)
+def weird_result(kind: str) -> Any:
+    return WEIRD[kind]()
+
+
+@_job(idempotent=True)
+def nap(seconds: float, *, ctx: Context) -> str:
+    ctx.log.info("napping")
+    time.sleep(seconds)
+    ctx.log.info("rested")
+    return "rested"
+
+
+@_job(idempotent=True)
+def wait_for(gate: str, lines: int = 0, *, ctx: Context) -> int:
+    """Say lines while the gate is shut, and go on once the file is there."""
+    said = 0
+    while not Path(gate).exists() or said < lines:
+        if said < lines:
+            said += 1
+            print("line", said)
+        time.sleep(0.005)
+    return said
+
+
+@_job(idempotent=True)
+def append(path: str, text: str = "x", seconds: float = 0.0) -> None:
+    """Leave a mark that cannot be undone, so that a second run shows."""
+    with open(path, "a") as file:
+        file.write(f"{text}\n")
+    time.sleep(seconds)
+
+
+@_job(idempotent=True, max_attempts=2, backoff=SOON)
+def fail(message: str = "it broke") -> None:
+    try:
+        raise KeyError("first")
+    except KeyError as error:
+        raise RuntimeError(message) from error
+
+
+@_job(idempotent=True, backoff=SOON)
+def fail_once(*, ctx: Context) -> int:
+    if ctx.attempt_number == 1:
+        raise OSError("not yet")
+    return ctx.attempt_number
+
+
+@_job(idempotent=True, max_attempts=1)
+def exit3() -> None:
+    sys.exit(3)
+
+
+@_job(idempotent=True)
+def end_as(kind: str, *, ctx: Context) -> str:
+    if ctx.attempt_number > 1:
+        return f"attempt {ctx.attempt_number}"
+    raise {
+        "snooze": Snooze(0.1, "later"),
+        "fail": Fail("never again"),
+        "park": Park("ask Ann"),
+        "cancel": Cancel("not needed"),
+    }[kind]
+
+
+@_job(idempotent=True, grace=20)
+def stop_at_checkpoint(*, ctx: Context) -> None:
+    ctx.log.info("waiting")
+    while True:
+        ctx.raise_if_stop_requested()
+        time.sleep(0.005)
+
+
+@_job(idempotent=True, max_attempts=1)
+def kill_self_after_stderr() -> None:
+    os.write(2, b"native last words\n")
+    sys.stderr.write("my last wor")
+    sys.stderr.write("ds")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@_job(idempotent=False)
+def die_unexplained() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@_job(idempotent=True, backoff=SOON)
+def die_once(*, ctx: Context) -> str:
+    if ctx.attempt_number == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "alive"
+
+
+@_job(idempotent=True, memory="200MiB", max_attempts=1)
+def eat_memory(megabytes: int = 600) -> int:
+    return len([bytearray(1 << 20) for _ in range(megabytes)])
+
+
+@_job(idempotent=True, memory="200MiB", max_attempts=1)
+def eat_shared_memory(megabytes: int = 300) -> None:
+    """Memory that no soft limit sees: only who watches from outside does."""
+    block = mmap.mmap(-1, megabytes << 20)
+    for page in range(0, len(block), mmap.PAGESIZE):
+        block[page] = 1
+    time.sleep(600)
+
+
+@_job(idempotent=True, timeout=0.5, grace=0.3, max_attempts=1)
+def ignore_term() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    print("deaf", flush=True)
+    while True:
+        time.sleep(60)
+
+
+@_job(idempotent=True, timeout=0.3, grace=20, max_attempts=1)
+def heed_timeout(*, ctx: Context) -> str:
+    while not ctx.stop_requested:
+        time.sleep(0.005)
+    return "tidied up"
+
+
+@_job(idempotent=True)
+def leave_grandchild() -> int:
+    script = "import os,time\nos.setsid()\nprint('up', flush=True)\ntime.sleep(600)"
+    child = subprocess.Popen([sys.executable, "-S", "-c", script], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    child.stdout.readline()
+    return child.pid
+
+
+@_job(idempotent=True, max_attempts=1)
+def leave_orphan_and_die() -> None:
+    """A grandchild in a session of its own, whose parent and whose seat are both dead."""
+    ready, wrote = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            print("orphan", os.getpid(), flush=True)
+            os.write(wrote, b"x")
+            time.sleep(600)
+        os._exit(0)
+    os.read(ready, 1)
+    os.wait()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@_job(idempotent=True)
+def chatter(lines: int = 10_000, *, ctx: Context) -> int:
+    for n in range(1, lines + 1):
+        if n % 3:
+            ctx.log.info("line %d", n)
+        else:
+            print("line", n)
+    return lines
+
+
+@_job(idempotent=True)
+def mumble(*, ctx: Context) -> None:
+    """All the ways to say something, in an order that must be kept."""
+    print("1 print")
+    ctx.log.warning("2 log", extra={"store": 42})
+    print("3 stderr", file=sys.stderr)
+    subprocess.run(["/bin/echo", "4 subprocess"], check=True)
+    with ctx.step("load"):
+        ctx.log.info("5 in a step")
+    ctx.progress(0.5, "half")
+    os.write(1, b"6 bad \xff bytes and \x00 nul\n")
+    ctx.artifact("report.json", {"rows": 3}, type="report")
+    print("7 no newline", end="")
+
+
+jw = build()
