@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from jobwarden import JobHandle
+from tests.support.factories import Factories
 from tests.support.jobs import APP
 from tests.support.processes import Proc, descendants
 from tests.support.waiting import eventually
@@ -161,3 +163,18 @@ class Worker:
         for proc in self.tree():
             proc.signal(signal.SIGKILL)
         eventually(lambda: not self.tree(), PATIENCE)
+
+
+def await_state(handle: JobHandle, *states: str) -> JobHandle:
+    """Wait until a job is in one of the states."""
+
+    def there() -> bool:
+        return handle.refresh().state.value in states
+
+    eventually(there, PATIENCE, interval=0.02, why=lambda: f"{handle.id} is {handle.state}, not {states}")
+    return handle
+
+
+def await_said(rows: Factories, handle: JobHandle, count: int = 1) -> list[dict[str, Any]]:
+    """Wait until so many lines of a job are in the database."""
+    return eventually(lambda: (found := rows.logs_of(handle.id)) if len(rows.logs_of(handle.id)) >= count else [], 60)

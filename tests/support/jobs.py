@@ -21,6 +21,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from jobwarden import Backoff, Cancel, Context, Fail, JobWarden, Park, Snooze
+from jobwarden.runner.outcome import Outcomes
 
 APP = "tests.support.jobs:jw"
 SOON = Backoff(base=0.1, factor=1, cap=0.1, jitter=False)
@@ -154,6 +155,16 @@ def fail_once(*, ctx: Context) -> int:
     return ctx.attempt_number
 
 
+@_job(idempotent=True, backoff=SOON)
+def fail_at_the_gate(gate: str, *, ctx: Context) -> int:
+    if ctx.attempt_number == 1:
+        ctx.log.info("at the gate")
+        while not Path(gate).exists():
+            time.sleep(0.005)
+        raise OSError("the gate was opened")
+    return ctx.attempt_number
+
+
 @_job(idempotent=True, max_attempts=1)
 def exit3() -> None:
     sys.exit(3)
@@ -197,6 +208,20 @@ def die_once(*, ctx: Context) -> str:
     if ctx.attempt_number == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     return "alive"
+
+
+@_job(idempotent=False)
+def die_after_outcome() -> str:
+    """Be killed when the outcome is noted, and before anybody is told."""
+    keep = Outcomes.keep
+
+    def keep_and_die(self: Outcomes, *given: Any) -> bytes:
+        keep(self, *given)
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError("unreachable")
+
+    Outcomes.keep = keep_and_die  # type: ignore[method-assign]
+    return "done"
 
 
 @_job(idempotent=True, memory="200MiB", max_attempts=1)

@@ -1,0 +1,43 @@
+"""A database, an app that enqueues, and workers that are ended with the test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from jobwarden import JobWarden
+from tests.support.factories import Factories
+from tests.support.hosts import Worker
+from tests.support.jobs import build
+
+Start = Callable[..., Worker]
+
+
+@pytest.fixture
+def app(database_url: str) -> Iterator[JobWarden]:
+    """All test jobs, on the fresh database."""
+    app = build(database_url=database_url)
+    yield app
+    app.database.dispose()
+
+
+@pytest.fixture
+def rows(app: JobWarden) -> Factories:
+    """Reads what the database has."""
+    return Factories(app.database)
+
+
+@pytest.fixture
+def start(database_url: str, runtime_dir: Path) -> Iterator[Start]:
+    """Start a worker that serves; whatever is left of it is ended after the test, and its log shown if that failed."""
+    with ExitStack() as stack:
+        yield lambda **wishes: stack.enter_context(Worker(database_url, runtime_dir, **wishes)).await_ready()
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Path:
+    """A file that is not there yet: `wait_for` waits for it."""
+    return tmp_path / "gate"

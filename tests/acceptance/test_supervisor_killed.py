@@ -1,0 +1,120 @@
+"""A supervisor's death is not its children's: they finish, settle for themselves, and nothing of the host is left."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+from jobwarden import JobWarden
+from jobwarden.store import schema
+from tests.acceptance.conftest import Start
+from tests.support.factories import Factories
+from tests.support.hosts import PATIENCE, await_said, await_state
+from tests.support.processes import Proc
+from tests.support.waiting import eventually
+
+
+def test_a_child_outlives_its_supervisor_and_settles_itself(
+    app: JobWarden, rows: Factories, start: Start, gate: Path
+) -> None:
+    worker = start(capacity=2)
+    running = app.enqueue("wait_for", {"gate": str(gate), "lines": 400})
+    waiting = app.enqueue("charge", {}, lane="nobody")
+    await_said(rows, running, 3)
+    [child] = worker.titled("jobwarden: wait_for")
+    worker.kill()
+    eventually(lambda: not worker.titled("seat (idle)"), PATIENCE)
+    assert child.alive
+    assert worker.titled("jobwarden: zygote"), "the zygote stays until its last child is gone"
+    gate.touch()
+    await_state(running, "succeeded")
+    worker.gone()
+
+    assert running.result >= 400
+    attempt = rows.attempts_of(running.id)[0]
+    assert (attempt["state"], attempt["child_pid"], attempt["fencing_token"]) == ("succeeded", child.pid, 1)
+    assert attempt["duration_ms"] > 0
+    lines = rows.logs_of(running.id)
+    assert [line["body_ref"] for line in lines] == [f"line {n}" for n in range(1, running.result + 1)]
+    assert [line["seq"] for line in lines] == list(range(1, len(lines) + 1))
+    assert attempt["log_seq"] == len(lines)
+    last = rows.events_of(running.id)[-1]
+    assert (last["to_state"], last["attempt_to"], last["actor_type"]) == ("succeeded", "succeeded", "worker")
+    assert last["actor_id"] == attempt["worker_id"]
+    assert waiting.refresh().state == "queued"
+    assert [path.name for path in worker.runtime_dir.glob("*/outcomes/*")] == []
+
+
+def test_a_child_that_fails_without_a_supervisor_is_retried_by_the_next_one(
+    app: JobWarden, rows: Factories, start: Start, gate: Path
+) -> None:
+    first = start(capacity=1)
+    job = app.enqueue("fail_at_the_gate", {"gate": str(gate)})
+    await_said(rows, job)
+    first.kill()
+    gate.touch()
+    await_state(job, "retrying")
+    first.gone()
+    assert rows.attempts_of(job.id)[0]["error"]["message"] == "the gate was opened"
+    start(capacity=1)
+    await_state(job, "succeeded")
+    assert [a["state"] for a in rows.attempts_of(job.id)] == ["failed", "succeeded"]
+
+
+def test_what_had_not_begun_when_the_supervisor_died_is_released_and_runs_elsewhere(
+    app: JobWarden, rows: Factories, start: Start, gate: Path
+) -> None:
+    first = start(capacity=1)
+    quick = app.enqueue("succeed", {}, isolation="pool")
+    await_state(quick, "succeeded")  # from now on it is known to be quick, and may be prefetched
+    running = app.enqueue("wait_for", {"gate": str(gate), "lines": 1}, isolation="pool")
+    await_said(rows, running)
+    behind = [app.enqueue("succeed", {"value": n}, isolation="pool") for n in range(5)]
+    for job in behind:
+        await_state(job, "running")
+    seats = {attempt["proc_nonce"] for job in (running, *behind) for attempt in rows.attempts_of(job.id)}
+    assert len(seats) == 1, "they wait on the seat that is busy"
+    first.kill()
+    gate.touch()
+    await_state(running, "succeeded")
+    for job in behind:
+        await_state(job, "queued")
+        row = rows.read(schema.jobs, job.id)
+        assert (row["attempt_count"], row["unspent_count"]) == (1, 1)
+        assert rows.attempts_of(job.id)[0]["state"] == "canceled"
+    first.gone()
+    start(capacity=2)
+    assert [await_state(job, "succeeded").result for job in behind] == list(range(5))
+
+
+def test_a_child_killed_after_it_noted_its_outcome_has_succeeded(app: JobWarden, rows: Factories, start: Start) -> None:
+    worker = start(capacity=2)
+    jobs = [app.enqueue("die_after_outcome", {}, isolation=isolation) for isolation in ("fork", "pool", "exec")]
+    for job in jobs:
+        assert await_state(job, "succeeded", "failed", "orphaned").result == "done"
+        assert job.state == "succeeded"
+        [attempt] = rows.attempts_of(job.id)
+        assert Proc.of(attempt["child_pid"]) is None
+        assert attempt["term_signal"] == signal.SIGKILL, "how its process ended is kept all the same"
+    worker.drain()
+
+
+def test_running_attempts_outlive_their_zygote_and_a_new_one_serves(
+    app: JobWarden, rows: Factories, start: Start, gate: Path
+) -> None:
+    worker = start(capacity=2)
+    running = app.enqueue("wait_for", {"gate": str(gate), "lines": 5})
+    await_said(rows, running, 5)
+    old = worker.zygote
+    old.signal(signal.SIGKILL)
+    after = app.enqueue("who")
+    await_state(after, "succeeded")
+    eventually(lambda: worker.titled("jobwarden: zygote") and worker.zygote != old, PATIENCE)
+    assert running.refresh().state == "running"
+    gate.touch()
+    assert await_state(running, "succeeded").result == 5
+    worker.drain()
+    worker.gone()
+    [attempt] = rows.attempts_of(running.id)
+    assert (attempt["cause"], attempt["exit_code"]) == ("exited", 0), "its supervisor saw how it ended"
+    assert "the zygote ended" in worker.log
