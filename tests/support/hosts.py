@@ -177,4 +177,9 @@ def await_state(handle: JobHandle, *states: str) -> JobHandle:
 
 def await_said(rows: Factories, handle: JobHandle, count: int = 1) -> list[dict[str, Any]]:
     """Wait until so many lines of a job are in the database."""
-    return eventually(lambda: (found := rows.logs_of(handle.id)) if len(rows.logs_of(handle.id)) >= count else [], 60)
+
+    def said() -> list[dict[str, Any]]:
+        lines = rows.logs_of(handle.id)
+        return lines if len(lines) >= count else []
+
+    return eventually(said, PATIENCE, interval=0.02, why=lambda: f"{handle.id} is {handle.refresh().state}")

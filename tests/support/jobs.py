@@ -220,7 +220,7 @@ def die_after_outcome() -> str:
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError("unreachable")
 
-    Outcomes.keep = keep_and_die  # type: ignore[method-assign]
+    Outcomes.keep = keep_and_die  # type: ignore[method-assign,assignment]
     return "done"
 
 
