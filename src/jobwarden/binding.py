@@ -25,7 +25,14 @@ from typing import Annotated, Any, Literal, NoReturn, NotRequired, Required, Uni
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, PydanticUserError, SecretBytes, SecretStr, TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic_core import (
+    CoreConfig,
+    CoreSchema,
+    PydanticSerializationError,
+    SchemaSerializer,
+    SchemaValidator,
+    to_json,
+)
 from typing_extensions import TypedDict
 
 from jobwarden.errors import (
@@ -41,7 +48,9 @@ from jobwarden.services import Provide
 
 _PLAIN_TYPES = frozenset({str, int, float, bool, type(None), Decimal, UUID, date, timedelta, bytes})
 _SETS = (set, frozenset)
+# Said twice because validators read the inner configuration and serializers the outer one.
 _CONFIG = ConfigDict(extra="forbid", ser_json_inf_nan="strings", ser_json_bytes="base64", val_json_bytes="base64")
+_JSON = CoreConfig(ser_json_inf_nan="strings", ser_json_bytes="base64", val_json_bytes="base64")
 _CONNECTION_MODULES = frozenset({"psycopg", "psycopg2", "pymysql", "MySQLdb", "sqlite3", "asyncpg", "aiosqlite"})
 _FUNCTIONS = (
     types.FunctionType,
@@ -123,11 +132,10 @@ class Binder:
         self._loose = [param.name for param in params if _mentions(param.annotation, _is_any)]
         self._sets = [param.name for param in params if (get_origin(param.annotation) or param.annotation) in _SETS]
         self._plain = not self._loose and all(_is_plain(param.annotation) for param in params)
-        adapter = self._adapter()
-        self._validate = adapter.validator.validate_python
-        self._parse = adapter.validator.validate_json
-        self._to_json = adapter.serializer.to_json
-        self._to_data = adapter.serializer.to_python
+        schema = self._schema()
+        validator, serializer = SchemaValidator(schema, _JSON), SchemaSerializer(schema, _JSON)
+        self._validate, self._parse = validator.validate_python, validator.validate_json
+        self._to_json, self._to_data = serializer.to_json, serializer.to_python
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         """The arguments as JSON text, and as the worker will get them; raises a `BindingError`."""
@@ -143,7 +151,7 @@ class Binder:
             back: dict[str, Any] = self._parse(text)
         except ValidationError as error:
             self._explain(error, found, "after its way through JSON ")
-        if self._loose:
+        if back != found:
             self._compare(found, back)
         return text, back
 
@@ -155,7 +163,7 @@ class Binder:
             self._explain(error, _read(params))
         return found
 
-    def _adapter(self) -> TypeAdapter[dict[str, Any]]:
+    def _schema(self) -> CoreSchema:
         for param in self.params:
             self._refuse_annotation(param)
         shape = {
@@ -165,7 +173,7 @@ class Binder:
         form = cast(Any, TypedDict)("Params", shape)
         form.__pydantic_config__ = _CONFIG
         try:
-            return TypeAdapter(form)
+            return TypeAdapter(form).core_schema
         except (PydanticUserError, TypeError, NameError) as error:
             rule = f"a parameter's annotation is no data type ({_first_line(error)})"
             way_out = "annotate with data types; services come as Annotated[T, Provide(make_it)]"
@@ -205,10 +213,12 @@ class Binder:
                 self._unstorable(name, value, refusal)
 
     def _compare(self, found: Mapping[str, Any], back: Mapping[str, Any]) -> None:
-        for name in self._loose:
-            if name in found and not _same(found[name], back[name]):
-                rule = f"without a precise annotation it would reach the job as {_short(back[name])}"
-                self._unstorable(name, found[name], (rule, "annotate the parameter with its type, or pass JSON data"))
+        """Refuse what would reach the job as something else. A type without == is judged by its JSON."""
+        for name, value in found.items():
+            exact = name in self._loose or self._to_json({name: value}) != self._to_json({name: back[name]})
+            if exact and not _same(value, back[name]):
+                rule = f"after its way through JSON it would reach the job as {_short(back[name])}"
+                self._unstorable(name, value, (rule, "annotate the parameter with its precise type, or pass JSON data"))
 
     # -- refusals
 

@@ -308,8 +308,14 @@ class JobDefinition(Generic[P, C, R]):
     @cached_property
     def _run_signature(self) -> Signature:
         """The parameters of the handler itself."""
-        if not self.is_class:
-            return self._signature
+        signature = self._signature_of_run() if self.is_class else self._signature
+        late = [name for name, provide in signature.services.items() if provide.needs_loop]
+        if late and not self.is_async:
+            rule = f"its service {late[0]!r} is built by an async function and the handler is not async"
+            raise DefinitionError(name=self.name, rule=rule, way_out="make one of the two like the other")
+        return signature
+
+    def _signature_of_run(self) -> Signature:
         run = self.target.run
         signature = read_signature(self.name, run, hints_of(run, self._scope))
         if signature.params:
