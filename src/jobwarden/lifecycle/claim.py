@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
 from typing import Any
 
 from sqlalchemy import Row, Select, Text, bindparam, cast, exists, not_, select
@@ -149,34 +150,35 @@ class _Plan:
 
     def __init__(self, vacancies: Sequence[Vacancy], depth: Callable[[str], int]) -> None:
         self.placed: list[tuple[Row[Any], Vacancy]] = []
+        self.unseated = 0
         self._depth = depth
         self._fresh = [vacancy for vacancy in vacancies if not vacancy.pooled]
-        self._pool = [vacancy for vacancy in vacancies if vacancy.pooled]
-        self.room = len(self._fresh) + sum(vacancy.room - vacancy.taken for vacancy in self._pool)
-        self.unseated = 0
+        self._idle = [vacancy for vacancy in vacancies if vacancy.pooled and not vacancy.taken]
+        busy = (vacancy for vacancy in vacancies if vacancy.pooled and vacancy.taken)
+        self._busy = [(vacancy.taken, number, vacancy) for number, vacancy in enumerate(busy)]
+        heapify(self._busy)
+        self.room = len(self._fresh) + sum(vacancy.room - vacancy.taken for vacancy in vacancies if vacancy.pooled)
 
     def place(self, row: Row[Any]) -> None:
         """Find the job a seat, if one fits."""
-        vacancy = self._pooled(row) if row.isolation == Isolation.POOL else self._unused()
+        pool = row.isolation == Isolation.POOL
+        vacancy = (self._idle.pop() if pool and self._idle else None) or (self._fresh.pop() if self._fresh else None)
+        if pool and vacancy is None:
+            vacancy = self._least_busy(row)
         if vacancy is None:
-            self.unseated += row.isolation != Isolation.POOL
+            self.unseated += not pool
             return
         vacancy.taken += 1
         self.room -= 1
         self.placed.append((row, vacancy))
+        if pool and vacancy.taken < vacancy.room:
+            heappush(self._busy, (vacancy.taken, len(self.placed) + (1 << 20), vacancy))
 
-    def _unused(self) -> Vacancy | None:
-        return self._fresh.pop() if self._fresh else None
-
-    def _pooled(self, row: Row[Any]) -> Vacancy | None:
-        least = min(self._pool, key=lambda vacancy: vacancy.taken, default=None)
-        if least is not None and least.taken == 0 and least.room:
-            return least
-        if fresh := self._unused():
-            self._pool.append(fresh)
-            return fresh
+    def _least_busy(self, row: Row[Any]) -> Vacancy | None:
         deep = self._depth(row.job) if row.idempotent else 1
-        return least if least is not None and least.taken < min(least.room, deep) else None
+        if not self._busy or self._busy[0][0] >= deep:
+            return None
+        return heappop(self._busy)[2]
 
 
 def _move(row: Row[Any], vacancy: Vacancy, attempt_id: str) -> dict[str, Any]:

@@ -61,8 +61,10 @@ class Step:
         given = rows("given_rows", **self.spec)
         found = self.found(given)
         won = found.cte("won")
-        object.__setattr__(self, "_found", found)
-        object.__setattr__(self, "_whole", select(won).add_cte(*_ctes(self.writes(won))))
+        named = (found.selected_columns[name] for name in ("job_id", *self.more))
+        object.__setattr__(self, "_found", found.with_only_columns(*named, maintain_column_froms=True))
+        brought = select(won.c.job_id, *(won.c[name] for name in self.more))
+        object.__setattr__(self, "_whole", brought.add_cte(*_ctes(self.writes(won))))
         object.__setattr__(self, "_writes", self.writes(rows("won", **self.spec, **self.more)))
 
     def apply(self, transaction: Transaction, moves: Sequence[Row], **constants: Any) -> list[dict[str, Any]]:
@@ -71,10 +73,10 @@ class Step:
             return []
         if transaction.facts.chains_writes:
             found = transaction.execute(self._whole, rows=encode(moves), **constants)  # type: ignore[attr-defined]
-            return [dict(row) for row in found.mappings()]
+            return _merged(moves, found.all(), self.more)
         ordered = sorted(moves, key=lambda row: str(row["job_id"]))
         found = transaction.execute(self._found, rows=encode(ordered))  # type: ignore[attr-defined]
-        won = _merged(ordered, [dict(row) for row in found.mappings()], self.more)
+        won = _merged(ordered, found.all(), self.more)
         if won:
             given = encode(won)
             for write in self._writes:  # type: ignore[attr-defined]
@@ -86,10 +88,11 @@ def _ctes(writes: Iterable[UpdateBase]) -> list[Any]:
     return [write.cte(f"write_{number}") for number, write in enumerate(writes)]
 
 
-def _merged(given: Sequence[Row], found: Sequence[Row], more: Mapping[str, str]) -> list[dict[str, Any]]:
+def _merged(given: Sequence[Row], found: Sequence[Any], more: Mapping[str, str]) -> list[dict[str, Any]]:
     """The rows as they were given, for those that were found: what a row brought is not read back and sent again."""
-    by_job = {row["job_id"]: row for row in found}
-    return [{**row, **{key: by_job[row["job_id"]][key] for key in more}} for row in given if row["job_id"] in by_job]
+    by_job = {row.job_id: row[-len(more) :] for row in found}
+    names = tuple(more)
+    return [{**row, **dict(zip(names, by_job[row["job_id"]], strict=True))} for row in given if row["job_id"] in by_job]
 
 
 # -- what every step writes -------------------------------------------------------------------------------------------

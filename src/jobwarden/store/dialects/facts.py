@@ -86,7 +86,7 @@ class Facts:
 def version_of(text: str) -> tuple[int, ...]:
     """The leading numbers of a version text: ``"10.11.4-MariaDB"`` gives (10, 11, 4)."""
     numbers: list[int] = []
-    for part in text.split("-")[0].split("."):
+    for part in text.split("-", maxsplit=1)[0].split("."):
         digits = "".join(character for character in part if character.isdigit())
         if not digits:
             break

@@ -9,8 +9,9 @@ from sqlalchemy import text
 from jobwarden.store.dialects.facts import Facts, Fault, Server
 
 _CONFLICTS = {"40001", "40P01", "55P03", "57014", "55006"}
-# Our statements find few rows by key in tables that may be new and unanalysed, where the planner would scan them whole.
-_BY_KEY = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off"
+# Our statements name few rows by key and join from there, in tables that may be new and unanalysed: without this the
+# planner scans such tables whole, or joins them the other way round.
+_BY_KEY = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c join_collapse_limit=1 -c jit=off"
 _LOST_CLASSES = ("08", "53", "57P", "58")
 
 

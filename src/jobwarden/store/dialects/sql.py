@@ -163,7 +163,7 @@ _KINDS: Mapping[str, tuple[TypeEngine[Any], str, str, str]] = {
     "json": (Json, "text", "{0}::json AS {0}", "LONGTEXT CHARACTER SET utf8mb4"),
     "int": (BigInteger(), "bigint", "{0}", "BIGINT"),
     "float": (Float(), "float8", "{0}", "DOUBLE"),
-    "bool": (Boolean(), "int", "({0} <> 0) AS {0}", "TINYINT"),
+    "bool": (Boolean(), "bool", "{0}", "TINYINT"),
     "instant": (Instant(), "text", "({0} || '+00')::timestamptz AS {0}", "DATETIME(6)"),
 }
 
@@ -187,21 +187,17 @@ def rows(title: str, /, **spec: str) -> TableValuedAlias:
 
 
 def encode(values: Iterable[Mapping[str, Any]]) -> str:
-    """Rows as the one parameter: None is left out, booleans and instants take the form that `rows` reads."""
-    return json.dumps([_plain(row) for row in values], separators=(",", ":"))
+    """Rows as the one parameter; what is None is left out."""
+    return _dumps([{key: value for key, value in row.items() if value is not None} for row in values])
 
 
-def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    plain: dict[str, Any] = {}
-    for key, value in row.items():
-        if value is None:
-            continue
-        if value is True or value is False:
-            value = int(value)
-        elif isinstance(value, datetime):
-            value = value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
-        plain[key] = value
-    return plain
+def _instant(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+    raise TypeError(f"a row cannot carry {type(value).__name__}")
+
+
+_dumps = json.JSONEncoder(separators=(",", ":"), check_circular=False, default=_instant).encode
 
 
 @compiles(_RowSource, "postgresql")
