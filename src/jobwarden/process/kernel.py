@@ -1,4 +1,4 @@
-"""The few kernel calls that the standard library does not have: prctl, fallocate and the environment block in place.
+"""The few kernel calls that the standard library does not have: prctl, fallocate, timers, the environment in place.
 
 A call that this kernel or libc does not know answers False; nothing here raises.
 """
@@ -7,10 +7,16 @@ from __future__ import annotations
 
 import ctypes
 import os
+import struct
 
 _PR_SET_CHILD_SUBREAPER = 36
 _FALLOC_FL_KEEP_SIZE = 1
 _FALLOC_FL_PUNCH_HOLE = 2
+
+_CLOCK_MONOTONIC = 1
+_SIGEV_SIGNAL = 0
+_SIGEVENT = struct.Struct("=qii")
+_ITIMERSPEC = struct.Struct("@llll")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.getenv.argtypes = [ctypes.c_char_p]
@@ -29,6 +35,33 @@ def punch_hole(fd: int, start: int, end: int) -> bool:
     return end > start and bool(_libc.fallocate(fd, mode, start, end - start) == 0)
 
 
+class Timer:
+    """A timer of this process that sends it ``signal`` once, ``seconds`` after `arm`; its own, unlike ``setitimer``'s.
+
+    Not inherited by fork. Where the C library has no such timers, `available` is False.
+    """
+
+    def __init__(self, signal: int, seconds: float) -> None:
+        self._id = ctypes.c_void_p()
+        self._once = _spec(seconds)
+        self._never = _spec(0.0)
+        event = ctypes.create_string_buffer(_SIGEVENT.pack(0, signal, _SIGEV_SIGNAL), 64)
+        create = getattr(_libc, "timer_create", None)
+        self.available = create is not None and create(_CLOCK_MONOTONIC, event, ctypes.byref(self._id)) == 0
+        self.armed = False
+
+    def arm(self) -> None:
+        """Start it, unless it runs already."""
+        if not self.armed:
+            self.armed = _libc.timer_settime(self._id, 0, self._once, None) == 0
+
+    def disarm(self) -> None:
+        """Stop it, if it runs."""
+        if self.armed:
+            self.armed = False
+            _libc.timer_settime(self._id, 0, self._never, None)
+
+
 class EnvironmentCell:
     """One variable in the block that ``/proc/PID/environ`` shows, so that forked processes can show their own value.
 
@@ -45,3 +78,8 @@ class EnvironmentCell:
             return False
         ctypes.memmove(self._address, value.encode("ascii"), self._length)
         return True
+
+
+def _spec(seconds: float) -> ctypes.Array[ctypes.c_char]:
+    whole = int(seconds)
+    return ctypes.create_string_buffer(_ITIMERSPEC.pack(0, 0, whole, int((seconds - whole) * 1_000_000_000)))

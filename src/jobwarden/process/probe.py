@@ -15,7 +15,7 @@ NONCE_VARIABLE = "JOBWARDEN_NONCE"
 
 
 class Stat(NamedTuple):
-    """The fields of ``/proc/PID/stat`` that verdicts rest on; ``rss`` in bytes, ``cpu`` (user and system) in seconds."""
+    """The fields of ``/proc/PID/stat`` that verdicts rest on; ``rss`` in bytes, ``cpu`` (user, system) in seconds."""
 
     pid: int
     command: str
@@ -101,7 +101,7 @@ def children(pid: int | str = "self") -> list[int]:
 
 def command_line(pid: int) -> str:
     """The command line as people know it, or the bare command's name in brackets."""
-    line = _text(f"/proc/{pid}/cmdline").rstrip("\0").replace("\0", " ").strip()
+    line = " ".join(_text(f"/proc/{pid}/cmdline").replace("\0", " ").split())
     if line:
         return line[:200]
     found = stat(pid)

@@ -18,6 +18,7 @@ from jobwarden.domain.report import Report
 from jobwarden.domain.stamp import ProcessId
 from jobwarden.errors import RuntimeDirUnusable
 from jobwarden.process.exits import Exit
+from jobwarden.process.journal import read_journal
 
 _FOLDERS = ("seats", "outcomes", "exits")
 _WAYS_OUT = {
@@ -113,7 +114,7 @@ class RuntimeDir:
         try:
             report = Report.load(json.loads(Path(path).read_bytes()))
         except FileNotFoundError:
-            return None
+            return self._from_journals(attempt_id)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             _set_aside(path)
             return None
@@ -127,8 +128,15 @@ class RuntimeDir:
             return
 
     def outcomes(self) -> Iterator[str]:
-        """The attempts that left an outcome nobody has removed."""
-        return _stems(self._outcomes, ".json")
+        """The attempts that left an outcome nobody has removed; a pool seat's are removed with its spool."""
+        yield from _stems(self._outcomes, ".json")
+        for nonce in _stems(self._seats, ".done"):
+            for report in read_journal(self.journal_path(nonce)):
+                yield report.attempt_id
+
+    def journal_path(self, nonce: str) -> str:
+        """Where a pool seat notes the outcomes that are not acknowledged yet; see `journal`."""
+        return f"{self._seats}{nonce}.done"
 
     def spool_paths(self, nonce: str) -> tuple[str, str]:
         """Where a seat's spool is: framed records and raw stdout, and raw stderr."""
@@ -140,7 +148,7 @@ class RuntimeDir:
 
     def remove_spool(self, nonce: str) -> None:
         """Remove a seat's spool once nobody needs it; missing files are fine."""
-        for suffix in ("out", "err"):
+        for suffix in ("out", "err", "done"):
             try:
                 os.unlink(f"{self._seats}{nonce}.{suffix}")
             except OSError:
@@ -164,6 +172,13 @@ class RuntimeDir:
 
     def _exit_path(self, process: ProcessId) -> str:
         return os.path.join(self.path, "exits", f"{process.pid}-{process.start_time}.json")
+
+    def _from_journals(self, attempt_id: str) -> Report | None:
+        for nonce in _stems(self._seats, ".done"):
+            for report in read_journal(self.journal_path(nonce)):
+                if report.attempt_id == attempt_id:
+                    return report
+        return None
 
     def _check_ours(self) -> None:
         found = os.lstat(self.path)

@@ -187,8 +187,7 @@ class _Parser:
                 self.step = content["name"]
                 return None
             case "l":
-                context = content.get("context")
-                return Line(content["level"], clean(content["message"]), content.get("step", self.step), context, "log")
+                return Line(content["level"], clean(content["message"]), self.step, content.get("context"), "log")
             case "p":
                 message = clean(content.get("message") or "")
                 return Line("info", message, self.step, {"fraction": content["fraction"]}, "progress")

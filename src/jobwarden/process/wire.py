@@ -14,23 +14,35 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+import pydantic_core
+
 Frame: TypeAlias = dict[str, Any]
 
 _LENGTH = struct.Struct(">I")
-_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 _PACKET_LIMIT = 60_000
 _MAX_FDS = 4
 CHUNK = 262_144
 
 
 def to_json(value: object) -> bytes:
-    """Compact JSON as bytes."""
-    return _encode(value).encode()
+    """Compact JSON as bytes; text that is not valid Unicode is escaped."""
+    try:
+        return pydantic_core.to_json(value)
+    except ValueError:
+        return json.dumps(value, separators=(",", ":")).encode()
+
+
+def from_json(data: bytes) -> Any:
+    """The value that JSON bytes spell; raises ValueError."""
+    try:
+        return pydantic_core.from_json(data)
+    except ValueError:
+        return json.loads(data)
 
 
 def pack(frame: Mapping[str, Any]) -> bytes:
     """One frame, ready to send."""
-    body = _encode(frame).encode()
+    body = to_json(frame)
     return _LENGTH.pack(len(body)) + body
 
 
@@ -55,7 +67,7 @@ class Inbox:
             end = start + 4 + int.from_bytes(data[start : start + 4], "big")
             if end > size:
                 break
-            frames.append(json.loads(str(data[start + 4 : end], "utf-8")))
+            frames.append(from_json(data[start + 4 : end]))
             start = end
         self._rest = data[start:] if start < size else b""
         return frames
@@ -87,12 +99,12 @@ def receive_packet(sock: socket.socket) -> tuple[Frame, list[int]] | None:
     """
     data, fds = _receive(sock)
     if data:
-        return json.loads(data), fds
+        return from_json(data), fds
     if not fds:
         return None
     memory = fds.pop()
     try:
-        return json.loads(os.pread(memory, os.fstat(memory).st_size, 0)), fds
+        return from_json(os.pread(memory, os.fstat(memory).st_size, 0)), fds
     finally:
         os.close(memory)
 

@@ -10,6 +10,7 @@ import platform
 import socket
 import sys
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,11 +23,9 @@ from jobwarden.process.runtime_dir import RuntimeDir
 from jobwarden.process.wire import send_packet
 from jobwarden.process.zygote import Berth, ZygoteServer, become_seat
 from jobwarden.runner import handler
-from jobwarden.runner.alone import SettlesAlone
-from jobwarden.runner.application import describe, load_application, one_sentence, prepare
+from jobwarden.runner.application import describe, jobs_of, load_application, one_sentence, prepare
 from jobwarden.runner.capture import Capture, say, trace_of
 from jobwarden.runner.child import IDLE_TITLE, Child
-from jobwarden.runner.inquiry import DatabaseInquiry
 
 
 class Runner:
@@ -53,7 +52,10 @@ class Runner:
         server = ZygoteServer(control, self._runtime, self._fork_main, self._command, self._cgroups)
         self._capture.install()
         try:
-            greeting = {"op": "ready", "app": self._spec, **self._import(), **_whoami()}
+            self._import()
+            prepare(self._app)
+            _with_database()
+            greeting = {"op": "ready", "app": self._spec, **describe(self._app), **_whoami()}
         except BaseException as error:
             cause = error.__cause__ or error
             send_packet(control, {"op": "broken", "error": one_sentence(error), "trace": trace_of(cause)})
@@ -107,26 +109,16 @@ class Runner:
 
     def _give_back(self, berth: Berth, frames: bytes, why: str) -> int:
         """The application does not import in this interpreter: no handler began, and the claim is released."""
-        settings = Settings()  # of the environment and files alone: what the application would have said is unknown
-        child = Child(
-            berth,
-            _Empty(why),
-            self._capture,
-            alone=lambda: SettlesAlone(settings, berth.runtime, berth.nonce),
-            inquiry=lambda claim: DatabaseInquiry(settings),
-            become=None,
-        )
-        child.serve(frames)
+        self._app = _Unimported(why)
+        self._serve(berth, frames)
         return 1
 
     # -- both
 
-    def _import(self) -> dict[str, Any]:
+    def _import(self) -> None:
         self._app = load_application(self._spec)
-        prepare(self._app)
-        described = describe(self._app)
+        jobs_of(self._app)
         self._capture.prepare()
-        return described
 
     def _serve(self, berth: Berth, frames: bytes = b"", become: Any = None) -> int:
         settings = self._app.settings
@@ -134,22 +126,28 @@ class Runner:
             berth,
             self._app,
             self._capture,
-            alone=lambda: SettlesAlone(settings, berth.runtime, berth.nonce),
-            inquiry=lambda claim: DatabaseInquiry(settings),
+            alone=lambda: _with_database().SettlesAlone(settings, berth.runtime, berth.nonce),
+            inquiry=lambda: _with_database().DatabaseInquiry(settings),
             become=become,
         )
         return child.serve(frames)
 
 
-class _Empty:
-    """The jobs of an application that did not import: none, and every claim is told why."""
+class _Unimported:
+    """An application that did not import: it has no jobs and says why; its settings are those of the environment."""
 
     def __init__(self, why: str) -> None:
         self._why = why
+        self.settings = Settings()
 
     def find(self, name: str) -> handler.Job:
         """There is none."""
         raise LookupError(self._why)
+
+
+def _with_database() -> Any:
+    """What needs the database: loaded in a zygote for all its forks, and in a fresh interpreter only when needed."""
+    return import_module("jobwarden.runner.alone")
 
 
 def _whoami() -> dict[str, Any]:

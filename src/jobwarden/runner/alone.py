@@ -1,6 +1,5 @@
-"""Settling without a supervisor: over a connection of the seat's own, fenced, with all that its spool still holds.
-
-The database is opened only here, in a process whose supervisor is gone.
+"""A seat's own way to the database: to settle without a supervisor, fenced, with all that its spool still holds; and to
+answer what a handler asks. A seat whose supervisor lives and whose handler asks nothing never opens it.
 """
 
 from __future__ import annotations
@@ -11,12 +10,13 @@ from typing import Any
 from sqlalchemy import select
 
 from jobwarden.domain.report import Report
+from jobwarden.errors import JobWardenError
 from jobwarden.lifecycle.record import Record, Saying, record
 from jobwarden.lifecycle.settle import Settlement, settle_alone
 from jobwarden.process.runtime_dir import RuntimeDir
 from jobwarden.process.spool import Line, Spool
 from jobwarden.store.database import Database, Options, Transaction
-from jobwarden.store.schema import attempts
+from jobwarden.store.schema import attempts, batches, dependencies, jobs
 
 _ARTIFACT = ("id", "type", "name", "path", "size_bytes", "checksum", "content_type", "meta")
 
@@ -56,6 +56,36 @@ class SettlesAlone:
             said = as_record(claim, lines, seq, {"out": out, "err": err})
             seq += len(said.lines)
             record(transaction, [said])
+
+
+class DatabaseInquiry:
+    """Answers a context's questions; one for each attempt that asks."""
+
+    def __init__(self, settings: Options) -> None:
+        self._database = Database(settings)
+
+    def batch(self, batch_id: str) -> Mapping[str, Any] | None:
+        """The batch's row as it stands: name, state and counts."""
+        with self._database.read() as transaction:
+            row = transaction.execute(select(batches).where(batches.c.id == batch_id)).mappings().one_or_none()
+            return dict(row) if row is not None else None
+
+    def upstream(self, job_id: str, key: str) -> Any:
+        """The result of the dependency with that key; raises LookupError if the job does not depend on it."""
+        found = (
+            select(jobs.c.result)
+            .select_from(dependencies.join(jobs, jobs.c.id == dependencies.c.depends_on_job_id))
+            .where(dependencies.c.job_id == job_id, jobs.c.batch_key == key)
+        )
+        with self._database.read() as transaction:
+            row = transaction.execute(found).one_or_none()
+        if row is None:
+            raise LookupError(f"this job does not depend on a batch member with the key {key!r}")
+        return row.result
+
+    def complete(self, connection: Any, claim: Mapping[str, Any], result: Any) -> None:
+        """Settle the attempt as succeeded inside the caller's transaction."""
+        raise JobWardenError("complete_in(connection) is not available yet: return the result from the handler instead")
 
 
 def as_record(claim: Mapping[str, Any], lines: Sequence[Line], seq: int, cursor: dict[str, int]) -> Record:

@@ -35,8 +35,8 @@ def load_application(spec: str) -> Any:
 
 def prepare(app: Any) -> None:
     """Build before the first fork what every seat would build for itself; raises `JobWardenError`."""
-    for job in jobs_of(app).values():
-        job.prepare()
+    jobs_of(app)
+    app.prepare()
 
 
 def jobs_of(app: Any) -> Mapping[str, Any]:

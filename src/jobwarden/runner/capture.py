@@ -18,6 +18,7 @@ from jobwarden.process.spool import ERROR_TEXT, LOG, SpoolWriter
 
 _PIECE = 60_000
 _LEVELS = ((50, "critical"), (40, "error"), (30, "warning"), (20, "info"))
+JOB_LOGGER = "jobwarden.job"
 _ORDINARY = frozenset(vars(logging.LogRecord("", 0, "", 0, "", None, None))) | {"message", "asctime", "taskName"}
 
 
@@ -48,7 +49,7 @@ class Capture:
                 if self._repeats(handler):
                     logger.removeHandler(handler)
         root.addHandler(self.handler)
-        logging.getLogger("jobwarden.job").setLevel(logging.DEBUG)
+        logging.getLogger(JOB_LOGGER).setLevel(logging.DEBUG)
 
     def begin(self, nonce: str) -> SpoolWriter:
         """From now on this process is that seat."""
@@ -141,8 +142,10 @@ class SpoolHandler(logging.Handler):
             message = self._message(record)
         except Exception as problem:
             message = f"{record.msg!r} {record.args!r} (cannot be formatted: {problem})"
-        line: dict[str, Any] = {"level": _level(record.levelno), "logger": record.name}
+        line: dict[str, Any] = {"level": _level(record.levelno)}
         context = {key: value for key, value in record.__dict__.items() if key not in _ORDINARY}
+        if not record.name.startswith(JOB_LOGGER):
+            context["logger"] = record.name
         if context:
             line["context"] = context
         for start in range(0, len(message) or 1, _PIECE):

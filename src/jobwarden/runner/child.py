@@ -20,6 +20,7 @@ from setproctitle import setproctitle
 
 from jobwarden.context import Context, Inquiry
 from jobwarden.process import probe
+from jobwarden.process.kernel import Timer
 from jobwarden.process.limits import MemoryLimit
 from jobwarden.process.reaping import has_children
 from jobwarden.process.spool import LOG, spoken
@@ -33,6 +34,9 @@ from jobwarden.runner.outcome import Alone, Meter, Outcomes
 IDLE_TITLE = "jobwarden: seat (idle)"
 _LEFTOVER_GRACE = 1.0
 _UNKNOWN_DELAY = (5.0, 300.0)
+_HELD_FRAMES = 32
+_HELD_SECONDS = 0.005
+_HELD_TOO_LONG = signal.SIGURG  # ignored by default, and used by hardly anybody
 _HELPERS = (
     ("resource_tracker", "_resource_tracker", "_fd", "_pid"),
     ("forkserver", "_forkserver", "_forkserver_alive_fd", "_forkserver_pid"),
@@ -71,7 +75,7 @@ class Attempt:
         try:
             self.job.on_terminate(self.context)
         except BaseException as error:
-            self.emit(LOG, {"level": "warning", "logger": "jobwarden", "message": f"on_terminate: {trace_of(error)}"})
+            self.emit(LOG, {"level": "warning", "message": f"on_terminate: {trace_of(error)}"})
 
 
 class Child:
@@ -84,7 +88,7 @@ class Child:
         capture: Capture,
         *,
         alone: Callable[[], Alone],
-        inquiry: Callable[[Mapping[str, Any]], Inquiry],
+        inquiry: Callable[[], Inquiry],
         become: Callable[[Berth, bytes], None] | None,
     ) -> None:
         self._sock = berth.sock
@@ -93,7 +97,7 @@ class Child:
         self._capture = capture
         self._inquiry = inquiry
         self._become = become
-        self._outcomes = Outcomes(berth.runtime, alone)
+        self._outcomes = Outcomes(berth.runtime, berth.nonce, alone)
         self._inbox = Inbox()
         self._claims: deque[Frame] = deque()
         self._outbox: list[bytes] = []
@@ -103,6 +107,8 @@ class Child:
         self._attempt: Attempt | None = None
         self._entered = False
         self._fresh = True
+        self._quick: str | None = None
+        self._timer: Timer | None = None
         self._alone = False
         self._bye = False
         self._meter = Meter()
@@ -166,8 +172,7 @@ class Child:
                 case "claim":
                     self._claims.append(frame)
                 case "ack":
-                    for attempt_id in frame["attempt_ids"]:
-                        self._outcomes.acknowledged(attempt_id)
+                    self._outcomes.acknowledged(frame["attempt_ids"])
                 case "bye":
                     self._bye = True
                 case verb:
@@ -178,6 +183,8 @@ class Child:
             return
         data = b"".join(self._outbox)
         self._outbox.clear()
+        if self._timer is not None:
+            self._timer.disarm()
         try:
             self._sock.sendall(data)
         except OSError:
@@ -211,7 +218,7 @@ class Child:
         except LookupError as error:
             base, cap = _UNKNOWN_DELAY
             return handler.unstarted(str(error), min(cap, base * 2.0 ** min(claim.get("unspent", 0), 10)))
-        self._attempt = Attempt(claim, job, self._capture, lambda: self._inquiry(claim))
+        self._attempt = Attempt(claim, job, self._capture, self._inquiry)
         return None
 
     def _start_and_run(self, claim: Frame, begin: tuple[int, int]) -> dict[str, Any] | None:
@@ -221,10 +228,27 @@ class Child:
         if report is not None:
             return report
         self._outbox.append(pack({"op": "start", "attempt_id": claim["attempt_id"], "out": begin[0], "err": begin[1]}))
-        self._send()
+        if not self._may_hold(claim):
+            self._send()
         if not self._may_enter(claim):
             return None
         return self._enter(attempt, claim, call)
+
+    def _may_hold(self, claim: Frame) -> bool:
+        """Whether frames may wait for those of the next attempts, because this one should be over in no time.
+
+        A send that wakes the other side costs more than a small attempt. A timer sends what is held if the attempt
+        takes longer than its kind did before.
+        """
+        if claim["job"] != self._quick or not claim["idempotent"] or len(self._outbox) >= _HELD_FRAMES:
+            return False
+        if self._timer is None:
+            signal.signal(_HELD_TOO_LONG, self._on_held_too_long)
+            self._timer = Timer(_HELD_TOO_LONG, _HELD_SECONDS)
+        if not self._timer.available:
+            return False
+        self._timer.arm()
+        return True
 
     def _may_enter(self, claim: Frame) -> bool:
         """The start barrier: what is not idempotent waits until its start is committed."""
@@ -257,6 +281,7 @@ class Child:
         if has_children():
             self._end_leftovers()
         report["usage"] = self._meter.usage()
+        self._quick = claim["job"] if pooled and report["usage"]["wall_ms"] == 0 else None
         return report
 
     def _report(self, claim: Frame, report: dict[str, Any], begin: tuple[int, int]) -> None:
@@ -269,12 +294,12 @@ class Child:
         """The attempt is not over while something of it runs: end it, and say what it was."""
         found = end_children(_LEFTOVER_GRACE, quiet=_dismiss_python_helpers())
         if found:
-            self._capture.emit(LOG, {"level": "warning", "logger": "jobwarden", "message": _leftover_words(found)})
+            self._capture.emit(LOG, {"level": "warning", "message": _leftover_words(found)})
 
     def _unstarted(self, claim: Frame, reason: str) -> dict[str, Any]:
         return {"attempt_id": claim["attempt_id"], **handler.unstarted(reason)}
 
-    # -- the stop signal
+    # -- signals
 
     def _on_term(self, number: int, frame: object) -> None:
         """A stop wish. It names its attempt by a frame sent before it; a bare signal means whatever runs now."""
@@ -288,6 +313,11 @@ class Child:
         if not named or attempt.claim["attempt_id"] in named:
             attempt.stop()
         self._stopped = named - {attempt.claim["attempt_id"]}
+
+    def _on_held_too_long(self, number: int, frame: object) -> None:
+        """The attempt takes longer than expected: what was held for it goes out now."""
+        if self._entered:
+            self._send()
 
 
 def _exit_code(report: Mapping[str, Any]) -> int:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, TypeAlias
 
+from jobwarden.process.journal import Journal
 from jobwarden.process.runtime_dir import RuntimeDir
-from jobwarden.process.wire import to_json
+from jobwarden.process.wire import from_json, to_json
 from jobwarden.runner.capture import say
 
 Claim: TypeAlias = Mapping[str, Any]
@@ -29,10 +30,11 @@ class Alone(Protocol):
 class Outcomes:
     """The outcomes of one seat that nobody has acknowledged yet."""
 
-    def __init__(self, runtime: RuntimeDir, alone: Callable[[], Alone]) -> None:
+    def __init__(self, runtime: RuntimeDir, nonce: str, alone: Callable[[], Alone]) -> None:
         self._runtime = runtime
+        self._journal = Journal(runtime.journal_path(nonce))
         self._alone = alone
-        self._waiting: dict[str, tuple[Claim, dict[str, Any], tuple[int, int]]] = {}
+        self._waiting: dict[str, tuple[Claim, bytes, tuple[int, int]]] = {}
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -41,17 +43,24 @@ class Outcomes:
         """Note a report in its file, and give it as JSON; a full disk costs the file, not the outcome."""
         attempt_id = claim["attempt_id"]
         body = to_json(report)
-        self._waiting[attempt_id] = (claim, report, begin)
+        self._waiting[attempt_id] = (claim, body, begin)
         try:
-            self._runtime.write_outcome_json(attempt_id, body)
+            if claim["isolation"] == "pool":
+                self._journal.append(body)
+            else:
+                self._runtime.write_outcome_json(attempt_id, body)
         except OSError as problem:
             say(f"the outcome file of {attempt_id} could not be written ({problem.strerror}); it is told all the same")
         return body
 
-    def acknowledged(self, attempt_id: str) -> None:
-        """The outcome is committed, or fenced out: forget it."""
-        if self._waiting.pop(attempt_id, None) is not None:
-            self._runtime.remove_outcome(attempt_id)
+    def acknowledged(self, attempt_ids: Iterable[str]) -> None:
+        """Their outcomes are committed, or fenced out: forget them."""
+        for attempt_id in attempt_ids:
+            known = self._waiting.pop(attempt_id, None)
+            if known is not None and known[0]["isolation"] != "pool":
+                self._runtime.remove_outcome(attempt_id)
+        if not self._waiting or self._journal.grown:
+            self._journal.keep_only(body for _, body, _ in self._waiting.values())
 
     def settle_alone(self) -> None:
         """Settle whatever waits, without a supervisor; what cannot be settled stays in its file for a reaper."""
@@ -59,9 +68,9 @@ class Outcomes:
             return
         try:
             alone = self._alone()
-            for attempt_id, (claim, report, begin) in list(self._waiting.items()):
-                alone(claim, report, begin)
-                self.acknowledged(attempt_id)
+            for attempt_id, (claim, body, begin) in list(self._waiting.items()):
+                alone(claim, from_json(body), begin)
+                self.acknowledged([attempt_id])
         except Exception as error:
             say(f"the supervisor is gone and the outcome could not be settled from here: {error}")
 
@@ -72,21 +81,22 @@ class Meter:
     __slots__ = ("_began", "_system", "_user")
 
     def __init__(self) -> None:
-        self.start()
+        self._user, self._system, _ = _cpu()
+        self._began = time.monotonic()
 
     def start(self) -> None:
-        """The attempt begins."""
-        self._user, self._system, _ = _cpu()
+        """The attempt begins. The CPU time since the last one ended counts to it: that is its own preparation."""
         self._began = time.monotonic()
 
     def usage(self) -> dict[str, int]:
         """What was used since `start`: milliseconds, and the process's peak resident memory in bytes."""
         wall = time.monotonic() - self._began
-        user, system, peak = _cpu()
+        user, system = self._user, self._system
+        self._user, self._system, peak = _cpu()
         return {
             "wall_ms": round(wall * 1000),
-            "user_ms": round((user - self._user) * 1000),
-            "system_ms": round((system - self._system) * 1000),
+            "user_ms": round((self._user - user) * 1000),
+            "system_ms": round((self._system - system) * 1000),
             "peak_rss": peak,
         }
 
