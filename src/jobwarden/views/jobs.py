@@ -205,6 +205,7 @@ class JobView:
 
 _line: Select[Any] = select(*columns(jobs, JobLine, name="label"))
 _whole = select(*columns(jobs, JobView, name="label")).where(jobs.c.id == bindparam("job", type_=Id))
+_state = select(jobs.c.state).where(jobs.c.id == bindparam("job", type_=Id))
 _attempts = (
     select(*columns(attempts, AttemptView))
     .where(attempts.c.job_id == bindparam("job", type_=Id))
@@ -244,6 +245,14 @@ def shown(transaction: Transaction, job_id: str) -> JobView:
         batch=_batch_of(transaction, row.batch_id),
         now=transaction.now(),
     )
+
+
+def state_of(transaction: Transaction, job_id: str) -> JobState:
+    """Where a job is in its life; raises `JobNotFound`."""
+    state = transaction.execute(_state, job=job_id).scalar_one_or_none()
+    if state is None:
+        raise JobNotFound(id=job_id)
+    return JobState(state)
 
 
 def attempts_of(transaction: Transaction, job_id: str) -> list[AttemptView]:

@@ -1,0 +1,197 @@
+"""What can be looked at: `status`, `ps`, `jobs`, `show`, `logs`, `explain`, `workers`. Nothing is changed here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import click
+
+from jobwarden.cli import output, screens
+from jobwarden.cli.opening import Opening, read, told
+from jobwarden.domain.states import ENDED, JobState
+from jobwarden.store import migrate
+from jobwarden.store.database import Database
+from jobwarden.views import explain as explaining
+from jobwarden.views import fleet, logs
+from jobwarden.views import jobs as job_views
+from jobwarden.views.ids import find_job
+from jobwarden.views.overview import overview
+
+_LOOK_AGAIN = 0.3
+_AT_REST = ENDED | {JobState.ORPHANED}
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+job_argument = click.argument("job_id", metavar="ID")
+
+
+def _tags(given: tuple[str, ...]) -> dict[str, str]:
+    pairs = (text.partition("=") for text in given)
+    return {name: value for name, _, value in pairs}
+
+
+@click.command()
+@json_option
+@click.pass_obj
+def status(opening: Opening, as_json: bool) -> None:
+    """The whole at a glance: lanes, workers, what runs and what needs a person."""
+    database = opening.database()
+    found = read(database, overview)
+    revision = migrate.newest()
+    if as_json:
+        output.as_json({"database": str(database), "revision": revision, **output.plain(found)})
+        return
+    screens.status(str(database), revision, found, _silent_after(database))
+
+
+@click.command()
+@json_option
+@click.pass_obj
+def ps(opening: Opening, as_json: bool) -> None:
+    """What runs now, each process of this host looked at as it is."""
+    found = fleet.verified(opening.read(fleet.in_flight), fleet.this_host())
+    if as_json:
+        output.as_json(found)
+    else:
+        screens.ps(found)
+
+
+@click.command()
+@click.option(
+    "--state", "states", multiple=True, type=click.Choice([state.value for state in JobState]), help="Repeatable."
+)
+@click.option("--lane")
+@click.option("--job", help="The job's name.")
+@click.option("--label", help="The shown name of a run.")
+@click.option("--batch", help="The whole id of a batch.")
+@click.option("--tag", "tags", multiple=True, metavar="NAME=VALUE", help="Repeatable; VALUE may end in *.")
+@click.option("--created-by")
+@click.option("--before", metavar="ID", help="The next page: the id that the last page ended with.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
+@json_option
+@click.pass_obj
+def jobs(opening: Opening, /, as_json: bool, states: tuple[str, ...], tags: tuple[str, ...], **named: Any) -> None:
+    """The newest jobs that fit all of the filters."""
+
+    def listed(transaction: Any) -> job_views.Page:
+        before = find_job(transaction, named.pop("before")) if named["before"] else named.pop("before")
+        wanted = job_views.Filter(states=[JobState(s) for s in states], tags=_tags(tags), before=before, **named)
+        return job_views.listed(transaction, wanted)
+
+    page = opening.read(listed)
+    if as_json:
+        output.as_json({"data": page.jobs, "next": page.next})
+    else:
+        screens.jobs(page)
+
+
+@click.command()
+@job_argument
+@json_option
+@click.pass_obj
+def show(opening: Opening, job_id: str, as_json: bool) -> None:
+    """Everything about one job: attempts with their processes, ledger, artifacts, result."""
+    found = opening.read(lambda transaction: job_views.shown(transaction, find_job(transaction, job_id)))
+    if as_json:
+        output.as_json(found)
+    else:
+        screens.show(found)
+
+
+@click.command()
+@job_argument
+@json_option
+@click.pass_obj
+def explain(opening: Opening, job_id: str, as_json: bool) -> None:
+    """Why a job is not running."""
+    database = opening.database()
+    found = read(
+        database,
+        lambda transaction: explaining.explain(
+            transaction, find_job(transaction, job_id), silent_after=_silent_after(database)
+        ),
+    )
+    if as_json:
+        output.as_json(found)
+    else:
+        screens.explanation(found)
+
+
+@click.command()
+@click.option("--role", help="Only workers of this role.")
+@click.option("--all", "everyone", is_flag=True, help="Also those that stopped or are dead.")
+@json_option
+@click.pass_obj
+def workers(opening: Opening, role: str | None, everyone: bool, as_json: bool) -> None:
+    """The daemons of the fleet, with the age of their last heartbeat by the database's clock."""
+    database = opening.database()
+    found = read(database, lambda transaction: fleet.listed_workers(transaction, role, everyone))
+    if as_json:
+        output.as_json(found)
+    else:
+        screens.workers(found, _silent_after(database))
+
+
+@click.command(name="logs")
+@job_argument
+@click.option("-f", "--follow", is_flag=True, help="Go on until the job is over.")
+@click.option("--lines", type=click.IntRange(0), default=200, show_default=True, help="How many last lines.")
+@click.option("--export", is_flag=True, help="Everything of the job as lines of JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print each line as JSON.")
+@click.pass_obj
+def show_logs(opening: Opening, job_id: str, follow: bool, lines: int, export: bool, as_json: bool) -> None:
+    """What a job said."""
+    database = opening.database()
+    whole = read(database, lambda transaction: find_job(transaction, job_id))
+    if export:
+        _export(database, whole)
+        return
+    tell = _tell_json if as_json else screens.log_line
+    found = read(database, lambda transaction: logs.last(transaction, whole, lines))
+    for line in found:
+        tell(line)
+    if follow:
+        _follow(database, whole, found[-1].id if found else _cursor(database, whole, lines), tell)
+
+
+def _export(database: Database, job_id: str) -> None:
+    with told(database), database.read() as transaction:
+        for line in logs.export(transaction, job_id):
+            click.echo(line)
+
+
+def _tell_json(line: logs.LogLine) -> None:
+    click.echo(output.compact(output.plain(line)))
+
+
+def _cursor(database: Database, job_id: str, lines: int) -> int:
+    """Where to go on from when no line was printed: at the end if none was wanted, else at the beginning."""
+    newest = read(database, lambda transaction: logs.last(transaction, job_id, 1)) if lines == 0 else []
+    return newest[-1].id if newest else 0
+
+
+def _follow(database: Database, job_id: str, cursor: int, tell: Callable[[logs.LogLine], None]) -> None:
+    """Lines as they come, until the job is over or parked, and was silent for one more look."""
+    quiet = 0
+    while quiet < 2:
+        state = read(database, lambda transaction: job_views.state_of(transaction, job_id))
+        page = read(database, partial(logs.after, job_id=job_id, cursor=cursor))
+        for line in page:
+            tell(line)
+        cursor = page[-1].id if page else cursor
+        quiet = quiet + 1 if state in _AT_REST and not page else 0
+        if not page:
+            time.sleep(_LOOK_AGAIN)
+    if state is JobState.ORPHANED:
+        click.echo(f"the job is parked and waits for a person: jobwarden explain {job_id}", err=True)
+
+
+def _silent_after(database: Database) -> float:
+    """Seconds without a heartbeat after which a worker is not counted on."""
+    settings: Any = database.options
+    return float(settings.beat_interval * settings.missed_beats)
+
+
+COMMANDS = (status, ps, jobs, show, show_logs, explain, workers)

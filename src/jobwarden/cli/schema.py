@@ -1,0 +1,47 @@
+"""`migrate`: bring the database to this version's schema, check whether it is, or show what would be done."""
+
+from __future__ import annotations
+
+import click
+
+from jobwarden.cli.opening import Opening, there_is_no_file, told
+from jobwarden.errors import NotMigrated
+from jobwarden.store import migrate as migrations
+from jobwarden.store.database import Database
+
+
+@click.command()
+@click.option("--check", is_flag=True, help="Change nothing; exit 1 unless the database is at this version's revision.")
+@click.option("--sql", is_flag=True, help="Change nothing; print the SQL that would run.")
+@click.pass_obj
+def migrate(opening: Opening, check: bool, sql: bool) -> None:
+    """Bring the database to the schema that this version needs; safe from many hosts at once."""
+    if check and sql:
+        raise click.UsageError("--check and --sql exclude each other.")
+    database = Database(opening.settings())
+    with told(database):
+        if sql:
+            database.server()
+            click.echo(migrations.statements(database))
+        elif check:
+            _check(database)
+        else:
+            click.echo(migrated(database))
+
+
+def migrated(database: Database) -> str:
+    """Migrate, and say what was done."""
+    applied = migrations.migrate(database)
+    done = f"applied {', '.join(applied)}" if applied else "nothing to do"
+    return f"{database}: at revision {migrations.newest()} ({done})"
+
+
+def _check(database: Database) -> None:
+    if there_is_no_file(database):
+        raise NotMigrated(database=database, found="nothing (no such file)", needed=migrations.newest())
+    database.server()
+    migrations.check(database)
+    click.echo(f"{database}: at revision {migrations.newest()}")
+
+
+COMMANDS = (migrate,)
