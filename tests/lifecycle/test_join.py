@@ -20,7 +20,7 @@ from pymysql.cursors import DictCursor  # type: ignore[import-untyped]
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
-from jobwarden import JobDefinition, JobHandle, JobWarden
+from jobwarden import Bound, JobDefinition, JobHandle, JobWarden
 from jobwarden.errors import IdempotencyConflict, InvalidParam, JobNotFound, UnsupportedConnection
 
 Job = JobDefinition[..., ..., Any]
@@ -52,6 +52,11 @@ class Caller:
             return using.enqueue(*args)
         handle: JobHandle = self._run(using.aenqueue(*args))
         return handle
+
+    def enqueue_many(self, job: Job, calls: list[Bound]) -> Any:
+        """Enqueue bound calls in this transaction."""
+        using = job.using(connection=self.connection)
+        return using.enqueue_many(calls) if self._run is None else self._run(using.aenqueue_many(calls))
 
 
 def _url(url: str) -> sa.URL:
@@ -362,7 +367,7 @@ def test_a_refused_enqueue_leaves_the_callers_transaction_as_it_was(url: str, ki
         again = caller.enqueue(ship, 1, idempotency_key="order:1")
         assert (again.id, again.created) == (first.id, False)
         with pytest.raises(IdempotencyConflict):
-            caller.enqueue(ship, 2, idempotency_key="order:1")
+            caller.enqueue_many(ship, [ship.bind(3), ship.using(idempotency_key="order:1").bind(2)])
         with pytest.raises(InvalidParam):
             caller.enqueue(ship, "two")
         caller.commit()
