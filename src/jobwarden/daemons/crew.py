@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from jobwarden.daemons.narrator import Narrator
 from jobwarden.daemons.watch import Watched
 from jobwarden.domain.recovery import Backoff
+from jobwarden.domain.report import Report
 from jobwarden.lifecycle.claim import Vacancy
 from jobwarden.process.exits import Exit
 from jobwarden.process.runtime_dir import RuntimeDir
@@ -35,11 +37,13 @@ _PATIENCE = Backoff(base=1.0, factor=2.0, cap=60.0, jitter=False)
 class Hold:
     """A seat and its attempts in the order in which it runs them; ``last`` is the one that was settled last.
 
-    A ``retired`` seat, whose zygote was replaced, runs what it has and gets nothing new.
+    ``pending`` of them have not reported. A ``retired`` seat, whose zygote was replaced, runs what it has and gets
+    nothing new.
     """
 
     seat: Seat
     attempts: dict[str, Watched] = field(default_factory=dict)
+    pending: int = 0
     last: Watched | None = None
     pooled: bool = False
     ran: int = 0
@@ -47,11 +51,6 @@ class Hold:
     dismissed: bool = False
     closed: bool = False
     exit: Exit | None = None
-
-    @property
-    def pending(self) -> int:
-        """Attempts that have not reported yet."""
-        return sum(watched.report is None for watched in self.attempts.values())
 
     @property
     def ready(self) -> bool:
@@ -62,8 +61,9 @@ class Hold:
 class Crew:
     """Zygotes and seats.
 
-    ``watch`` and ``unwatch`` register descriptors with the loop's selector; ``tell`` is called for every birth and
-    death of a seat; ``clock`` is monotonic.
+    ``holds`` are the seats by nonce, ``where`` the seat of each attempt that is not settled, ``busy`` the seats with an
+    attempt that has not reported. ``watch`` and ``unwatch`` register descriptors with the loop's selector; ``tell`` is
+    called for every birth and death of a seat; ``clock`` is monotonic.
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class Crew:
         make_zygote: Callable[[], Zygote],
         runtime: RuntimeDir,
         capacity: int,
+        pool_recycle: int,
         narrator: Narrator,
         watch: Callable[[Any, Callable[[], object]], None],
         unwatch: Callable[[Any], None],
@@ -80,11 +81,14 @@ class Crew:
         self.ready: ZygoteReady | None = None
         self.holds: dict[str, Hold] = {}
         self.where: dict[str, Hold] = {}
+        self.busy = 0
         self.fallback: str | None = None
         self._make, self._runtime, self._narrator = make_zygote, runtime, narrator
         self._watch, self._unwatch, self._tell, self._clock = watch, unwatch, tell, clock
-        self._capacity = capacity
+        self._capacity, self._pool_recycle = capacity, pool_recycle
         self._spare = max(1, capacity // 2)
+        self._fresh: dict[str, Hold] = {}
+        self._pool: dict[str, Hold] = {}
         self._zygote: Zygote | None = None
         self._old: list[Zygote] = []
         self._asked = 0
@@ -94,19 +98,9 @@ class Crew:
         self._closing = False
 
     @property
-    def busy(self) -> int:
-        """Seats with an attempt that has not reported."""
-        return sum(hold.pending > 0 for hold in self.holds.values())
-
-    @property
     def empty(self) -> bool:
         """Whether no seat and no zygote is left."""
         return not (self.holds or self._zygotes())
-
-    @property
-    def attempts(self) -> list[Watched]:
-        """Every attempt that is not settled yet."""
-        return [watched for hold in self.holds.values() for watched in hold.attempts.values()]
 
     def adopt(self, zygote: Zygote, ready: ZygoteReady) -> None:
         """Go on with a zygote that is started already."""
@@ -130,65 +124,69 @@ class Crew:
         if recycle and self._forks >= recycle:
             self.renew()
             return
-        fresh = sum(hold.ready and not hold.ran for hold in self.holds.values())
-        usable = sum(hold.ready for hold in self.holds.values())
         spare = min(self._spare, self._capacity)
-        missing = max(self._capacity + spare - usable, min(spare, 2) - fresh) - self._asked
+        usable = len(self._fresh) + len(self._pool)
+        missing = max(self._capacity + spare - usable, min(spare, 2) - len(self._fresh)) - self._asked
         room = 2 * (self._capacity + spare) - len(self.holds) - self._asked
         self._fork(min(missing, room))
 
-    def vacancies(self, prefetch: int, pool_recycle: int) -> list[Vacancy]:
+    def vacancies(self, prefetch: int) -> list[Vacancy]:
         """Where claims can go now: as many idle seats as capacity allows, and room on busy pool seats."""
         free = self._capacity - self.busy
         offers: list[Vacancy] = []
-        for hold in self.holds.values():
-            if not hold.ready:
-                continue
-            pending = hold.pending
-            if pending and hold.pooled and pending <= prefetch // 2:
-                offers.append(self._offer(hold, prefetch, pool_recycle, pending))
-            elif not pending and free > 0:
+        for hold in self._pool.values():
+            if 0 < hold.pending <= prefetch // 2:
+                offers.append(self._offer(hold, prefetch))
+            elif not hold.pending and free > 0:
                 free -= 1
-                offers.append(self._offer(hold, prefetch, pool_recycle, 0))
+                offers.append(self._offer(hold, prefetch))
+        offers.extend(self._offer(hold, prefetch) for hold in islice(self._fresh.values(), max(0, free)))
         return [offer for offer in offers if offer.room > offer.taken]
 
-    def _offer(self, hold: Hold, prefetch: int, pool_recycle: int, pending: int) -> Vacancy:
-        left = pool_recycle - hold.ran if pool_recycle else prefetch
-        room = min(prefetch, left + pending) if hold.pooled else min(prefetch, left)
-        seat = hold.seat
-        return Vacancy(seat.nonce, seat.process, hold.pooled, room, seat.fallback, pending)
-
     def give(self, hold: Hold, watched: Watched, pooled: bool) -> None:
-        """Note that the seat holds an attempt now."""
+        """The seat holds an attempt now."""
         hold.attempts[watched.id] = watched
         self.where[watched.id] = hold
+        self.busy += hold.pending == 0
+        hold.pending += 1
         hold.ran += 1
         hold.pooled = pooled
+        self._place(hold)
+
+    def reported(self, hold: Hold, watched: Watched, report: Report) -> None:
+        """An attempt's end is known; it is watched until that is settled."""
+        watched.report = report
+        hold.pending -= 1
+        self.busy -= hold.pending == 0
 
     def take(self, hold: Hold, attempt_id: str) -> Watched:
-        """The attempt is over and no longer watched."""
+        """The attempt is settled, or no longer ours to settle."""
         self.where.pop(attempt_id, None)
         return hold.attempts.pop(attempt_id)
 
-    def retire_used_up(self, pool_recycle: int) -> None:
-        """Send pool seats away that have run their number, and those that are to get nothing new."""
-        for hold in self.holds.values():
-            used_up = self._closing or hold.retired or (pool_recycle and hold.ran >= pool_recycle)
-            if used_up and not hold.attempts:
-                self.dismiss(hold)
+    def retire_if_used_up(self, hold: Hold) -> None:
+        """Send a seat away that has run its number, or is to get nothing new, once it holds nothing."""
+        used_up = self._closing or hold.retired or (self._pool_recycle and hold.ran >= self._pool_recycle)
+        if used_up and not hold.attempts:
+            self.dismiss(hold)
+
+    def closed(self, hold: Hold) -> None:
+        """The seat's socket is closed."""
+        hold.closed = True
+        self._place(hold)
 
     def dismiss(self, hold: Hold) -> None:
         """Send an idle seat away."""
         if not hold.dismissed and not hold.closed:
             hold.dismissed = True
+            self._place(hold)
             hold.seat.send({"op": "bye"})
 
     def make_room(self, wanted: int) -> None:
         """Send idle pool seats away so that fresh ones can take their places."""
-        for hold in list(self.holds.values()):
-            if wanted > 0 and hold.pooled and hold.ready and not hold.attempts:
-                self.dismiss(hold)
-                wanted -= 1
+        idle = [hold for hold in self._pool.values() if not hold.attempts]
+        for hold in idle[:wanted]:
+            self.dismiss(hold)
 
     def renew(self) -> None:
         """Start a new zygote with the code as it is now; the old one stays for its running seats only."""
@@ -199,13 +197,15 @@ class Crew:
             self._old.append(old)
         for hold in self.holds.values():
             hold.retired = True
-        self.retire_used_up(0)
+            self._place(hold)
+            self.retire_if_used_up(hold)
         self._start()
 
     def close(self) -> None:
         """No more seats: idle ones are sent away and the zygotes go when their last seat is gone."""
         self._closing = True
-        self.retire_used_up(0)
+        for hold in self.holds.values():
+            self.retire_if_used_up(hold)
         if self._zygote is not None:
             self._zygote.retire()
 
@@ -231,7 +231,10 @@ class Crew:
 
     def forget(self, nonce: str) -> None:
         """A seat is gone and everything of it was taken care of."""
-        self.holds.pop(nonce).seat.close()
+        hold = self.holds.pop(nonce)
+        self._fresh.pop(nonce, None)
+        self._pool.pop(nonce, None)
+        hold.seat.close()
 
     def _start(self) -> None:
         self._zygote = self._make()
@@ -265,6 +268,7 @@ class Crew:
         if hold.retired or self._closing:
             self.dismiss(hold)
             return
+        self._place(hold)
         self._asked = max(0, self._asked - 1)
         if event.seat.fallback and event.seat.fallback != self.fallback:
             self._narrator.fallback(event.seat.fallback)
@@ -302,5 +306,26 @@ class Crew:
                 self._narrator.zygote_gone(event.status)
                 self._retry_at = now
 
+    def _offer(self, hold: Hold, prefetch: int) -> Vacancy:
+        """Room on a seat: ``prefetch`` at most, and no more than it may still run."""
+        room = prefetch
+        if self._pool_recycle:
+            room = min(prefetch, max(1, self._pool_recycle - hold.ran) + hold.pending)
+        seat = hold.seat
+        return Vacancy(seat.nonce, seat.process, hold.pooled, room, seat.fallback, hold.pending)
+
+    def _place(self, hold: Hold) -> None:
+        """Keep a seat among the fresh ones, among the pool, or among neither."""
+        nonce, ready = hold.seat.nonce, hold.ready
+        _keep(self._fresh, nonce, hold, ready and not hold.ran)
+        _keep(self._pool, nonce, hold, ready and hold.ran > 0)
+
     def _zygotes(self) -> list[Zygote]:
         return [*self._old, *([self._zygote] if self._zygote else [])]
+
+
+def _keep(among: dict[str, Hold], nonce: str, hold: Hold, wanted: bool) -> None:
+    if wanted:
+        among[nonce] = hold
+    else:
+        among.pop(nonce, None)

@@ -19,7 +19,9 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 class HasDescriptor(Protocol):
     """Anything that a selector can watch."""
 
-    def fileno(self) -> int: ...
+    def fileno(self) -> int:
+        """The descriptor."""
+        ...
 
 
 class Loop:

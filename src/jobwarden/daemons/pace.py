@@ -27,6 +27,10 @@ class Pace:
         self.due = min(self.due, now)
         self._echo = True
 
+    def soon(self, now: float) -> None:
+        """There is room again, and the last look found work."""
+        self.due = min(self.due, now)
+
     def looked(self, now: float, got: int, more: bool) -> None:
         """A look got so many jobs, and ``more`` may wait."""
         if got and more:

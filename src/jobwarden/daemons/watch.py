@@ -10,7 +10,6 @@ from typing import Any
 from jobwarden.domain.claims import Claim
 from jobwarden.domain.report import Report
 from jobwarden.lifecycle.record import Record, Saying
-from jobwarden.lifecycle.settle import Settlement
 from jobwarden.lifecycle.start import Start
 from jobwarden.process.spool import Line, Spool
 from jobwarden.store.ids import new_id
@@ -47,8 +46,6 @@ class Watched:
     nonce: str
     claimed: float
     started: float | None = None
-    start_said: bool = False
-    start_known: bool = False
     report: Report | None = None
     ending: Ending | None = None
     out: int = 0
@@ -73,12 +70,6 @@ class Watched:
     def start(self, now: float) -> Start:
         """The start as it is committed."""
         return Start(self.claim.job_id, self.id, self.claim.token, now - (self.started or now))
-
-    def settlement(self) -> Settlement:
-        """The report as it is settled."""
-        if self.report is None:
-            raise ValueError("an attempt without a report cannot be settled")
-        return Settlement(self.claim.job_id, self.claim.token, self.report)
 
     def say(self, level: str, text: str, step: str) -> None:
         """Add a line of our own to the attempt's log."""

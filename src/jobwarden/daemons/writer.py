@@ -65,6 +65,11 @@ class Batch:
             or self.load is not None
         )
 
+    def committed(self) -> None:
+        """Do what was to be done once this is committed."""
+        for act in self.afterwards:
+            act()
+
     @property
     def waits(self) -> bool:
         """Whether somebody waits for this batch; log lines and exit facts alone can gather longer."""
@@ -82,6 +87,7 @@ class Result:
     admitted: int = 0
     owned: list[Any] | None = None
     listener: Any = None
+    seconds: float = 0.0
     alive: bool = True
 
 
@@ -203,9 +209,10 @@ class Writer(threading.Thread):
         time.sleep(_PATIENCE.delay(tries, random.random()))
 
     def _transact(self, batch: Batch) -> Result:
-        result = Result(batch)
+        result, begin = Result(batch), time.monotonic()
         with self._database.write() as transaction:
             self._write(transaction, batch, result)
+        result.seconds = time.monotonic() - begin
         if batch.listen:
             result.listener = self._listen()
         return result

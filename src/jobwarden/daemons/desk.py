@@ -1,0 +1,187 @@
+"""The desk: claims go to seats, and what seats say comes back; starts pass the barrier, outcomes are acknowledged."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from jobwarden.config import Settings
+from jobwarden.daemons.crew import Crew, Hold
+from jobwarden.daemons.judge import judge
+from jobwarden.daemons.narrator import Narrator
+from jobwarden.daemons.outbox import Outbox
+from jobwarden.daemons.watch import Watched, Why
+from jobwarden.daemons.writer import Result
+from jobwarden.domain.claims import Claim, Isolation
+from jobwarden.domain.report import Outcome, Report
+from jobwarden.lifecycle.claim import Seated
+from jobwarden.process.seats import SeatClosed
+
+_START_PATIENCE = 0.03  # a start is committed alone only if no outcome follows within this many seconds
+_QUICK_SECONDS = 0.05  # how much work may wait on a pool seat behind the job that runs there
+_CLAIM_FIELDS = tuple(Claim.__slots__)
+
+
+class Desk:
+    """Talks to seats. ``fence`` ends an attempt that is no longer ours; ``clock`` is monotonic."""
+
+    def __init__(
+        self,
+        crew: Crew,
+        outbox: Outbox,
+        settings: Settings,
+        narrator: Narrator,
+        here: str,
+        unwatch: Callable[[Any], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self.running = 0
+        self._crew, self._outbox, self._settings, self._narrator = crew, outbox, settings, narrator
+        self._here, self._unwatch, self._clock = here, unwatch, clock
+        self._starting: dict[str, Watched] = {}
+        self._seconds: dict[str, float] = {}
+
+    # -- to the seats -------------------------------------------------------------------------------------------------
+
+    def seat(self, seated: Iterable[Seated], now: float) -> None:
+        """Send claims to the seats that they were made for; what cannot be seated is given back."""
+        frames: dict[str, list[dict[str, Any]]] = {}
+        for given in seated:
+            claim, hold = given.claim, self._crew.holds.get(given.nonce)
+            if not self._crew.knows(claim.job):
+                self._release_unknown(claim)
+            elif hold is None or hold.closed or hold.dismissed:
+                self._outbox.release(claim, "its seat ended before the claim reached it")
+            else:
+                self._crew.give(hold, Watched(claim, given.nonce, now), claim.isolation is Isolation.POOL)
+                frames.setdefault(given.nonce, []).append(self._frame(claim))
+        for nonce, claims in frames.items():
+            self._crew.holds[nonce].seat.send(*claims)
+
+    def depth(self, job: str) -> int:
+        """How many jobs of a name may wait on one pool seat: as many as are over in a moment, by their pace so far."""
+        seconds = self._seconds.get(job)
+        if seconds is None:
+            return 1
+        return max(1, min(self._settings.prefetch, int(_QUICK_SECONDS / max(seconds, 1e-4))))
+
+    def open_barriers(self, result: Result) -> list[tuple[Hold, Watched]]:
+        """Let the attempts go whose start is committed; gives those that turned out not to be ours."""
+        lost = []
+        for given in result.batch.starts:
+            hold = self._crew.where.get(given.attempt_id)
+            if hold is None:
+                continue
+            watched = hold.attempts[given.attempt_id]
+            if given.attempt_id not in result.started and watched.report is None:
+                hold.seat.send({"op": "refuse", "attempt_id": watched.id})
+                lost.append((hold, watched))
+            elif not watched.claim.idempotent:
+                hold.seat.send({"op": "go", "attempt_id": watched.id})
+        return lost
+
+    def acknowledge(self, result: Result) -> list[tuple[Hold, list[str]]]:
+        """Tell seats what is settled; gives the attempts of seats that are dead already."""
+        settled: dict[str, list[str]] = {}
+        for answer in result.settled:
+            hold = self._crew.where.get(answer.attempt_id)
+            if hold is None:
+                continue
+            hold.last = self._crew.take(hold, answer.attempt_id)
+            settled.setdefault(hold.seat.nonce, []).append(answer.attempt_id)
+        dead = []
+        for nonce, attempt_ids in settled.items():
+            hold = self._crew.holds[nonce]
+            if hold.exit is not None:
+                dead.append((hold, attempt_ids))
+            elif not hold.closed:
+                hold.seat.send({"op": "ack", "attempt_ids": attempt_ids})
+                self._crew.retire_if_used_up(hold)
+        return dead
+
+    # -- from the seats -----------------------------------------------------------------------------------------------
+
+    def hear(self, hold: Hold) -> bool:
+        """Take up what a seat says; whether there was anything."""
+        now = self._clock()
+        try:
+            frames = hold.seat.receive()
+        except SeatClosed:
+            self._crew.closed(hold)
+            self._unwatch(hold.seat)
+            return False
+        for frame in frames:
+            if frame["op"] == "start":
+                self._started(hold, frame, now)
+            elif frame["op"] == "outcome":
+                self._reported(hold, frame, now)
+        return bool(frames)
+
+    def conclude(self, hold: Hold, watched: Watched, report: Report) -> None:
+        """An attempt is over, as far as this worker can tell: settle it, unless it is no longer ours to settle."""
+        if watched.started is not None:
+            self.running -= 1
+        self._starting.pop(watched.id, None)
+        self._crew.reported(hold, watched, report)
+        self._outbox.record(watched, hold)
+        if watched.ending is None or watched.ending.why is not Why.FENCED:
+            self._outbox.settle(watched.claim.job_id, watched.claim.token, report)
+        else:
+            self._crew.take(hold, watched.id)
+
+    def in_light_of_ending(self, watched: Watched, report: Report) -> Report:
+        """A limit that ended the attempt is its outcome, unless it succeeded after all."""
+        ending = watched.ending
+        if ending is None or ending.why is not Why.TIMEOUT or report.outcome is Outcome.SUCCEEDED:
+            return report
+        return judge(watched, None, report, self._clock())
+
+    def commit_starts(self, now: float) -> None:
+        """Commit the starts after which no outcome came soon; otherwise start and end are one write."""
+        for attempt_id, watched in list(self._starting.items()):
+            if now - (watched.started or now) < _START_PATIENCE:
+                return
+            del self._starting[attempt_id]
+            self._outbox.batch.starts.append(watched.start(now))
+
+    @property
+    def next_start(self) -> float | None:
+        """When the oldest start is to be committed."""
+        for watched in self._starting.values():
+            return (watched.started or 0.0) + _START_PATIENCE
+        return None
+
+    def _started(self, hold: Hold, frame: dict[str, Any], now: float) -> None:
+        watched = hold.attempts.get(frame["attempt_id"])
+        if watched is None:
+            return
+        watched.begin(now, frame["out"], frame["err"])
+        self.running += 1
+        if watched.claim.idempotent:
+            self._starting[watched.id] = watched
+        else:
+            self._outbox.batch.starts.append(watched.start(now))
+
+    def _reported(self, hold: Hold, frame: dict[str, Any], now: float) -> None:
+        report = Report.load(frame["report"])
+        watched = hold.attempts.get(report.attempt_id)
+        if watched is None or watched.report is not None:
+            return
+        watched.out_end, watched.err_end = frame["out"], frame["err"]
+        if watched.started is not None and (watched.out_end > watched.out or watched.err_end > watched.err):
+            watched.listen(hold.seat.spool, final=True)
+        self.conclude(hold, watched, self.in_light_of_ending(watched, report))
+        if hold.pooled and report.usage.wall_ms is not None:
+            seconds = report.usage.wall_ms / 1000
+            self._seconds[watched.claim.job] = self._seconds.get(watched.claim.job, seconds) * 0.8 + seconds * 0.2
+
+    def _frame(self, claim: Claim) -> dict[str, Any]:
+        fields = ((name, getattr(claim, name)) for name in _CLAIM_FIELDS)
+        frame = {name: value for name, value in fields if value is not None}
+        return {"op": "claim", **frame, "results_max_bytes": self._settings.results_max_bytes}
+
+    def _release_unknown(self, claim: Claim) -> None:
+        delay = min(60.0, 0.5 * 2 ** min(claim.unspent, 10)) * (0.75 + random.random() / 2)
+        self._narrator.unknown_job(claim.job, delay)
+        self._outbox.release(claim, f"the job {claim.job!r} is not registered on {self._here}", delay)
