@@ -13,8 +13,9 @@ from jobwarden.domain.recovery import Backoff, OnLost
 class Draft:
     """Everything that enqueueing needs, never changed once made.
 
-    ``params`` is canonical JSON text, times are in seconds, memory in bytes. ``delay`` counts from the database's clock at the insert, ``available_at`` is an absolute instant; at most one of
-    the two is given. ``id`` is a UUIDv7 in its usual text form.
+    ``params`` is canonical JSON text, times are in seconds, memory in bytes. ``delay`` counts from the database's clock
+    at the insert, ``available_at`` is an absolute instant; at most one of the two is given. ``id`` is a UUIDv7 in its
+    usual text form.
     """
 
     id: str
