@@ -151,7 +151,8 @@ class Supervisor:
             return
         batch, settings = self._outbox.batch, self._settings
         self._desk.commit_starts(now)
-        if now >= self._flush_at:
+        ripe = now >= self._flush_at
+        if ripe:
             self._flush_at = now + settings.log_flush_interval
             self._gather()
         if now >= self._admit_at:
@@ -164,7 +165,7 @@ class Supervisor:
         if now >= self._pace.due and not self.draining and self.crew.ready is not None:
             batch.vacancies = self.crew.vacancies(settings.prefetch)
             batch.lanes = settings.lanes
-        if batch:
+        if batch.waits or (ripe and batch):
             self._writer.offer(self._outbox.take())
 
     def _gather(self) -> None:
@@ -237,7 +238,7 @@ class Supervisor:
         if self._writer.idle:
             if self._outbox.batch.waits:
                 return max(0.0, self._offer_at - now)
-            if self._desk.running:
+            if self._desk.running or self._outbox.batch:
                 times.append(self._flush_at)
             if (start := self._desk.next_start) is not None:
                 times.append(start)

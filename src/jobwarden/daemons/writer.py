@@ -73,7 +73,9 @@ class Batch:
     @property
     def waits(self) -> bool:
         """Whether somebody waits for this batch; log lines and exit facts alone can gather longer."""
-        return bool(self.settlements or self.starts or self.vacancies or self.acts or self.load is not None)
+        return bool(
+            self.settlements or self.starts or self.vacancies or self.acts or self.admit or self.load is not None
+        )
 
 
 @dataclass(slots=True)
