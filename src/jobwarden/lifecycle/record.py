@@ -41,6 +41,8 @@ class Record:
     cursor: dict[str, int] = field(default_factory=dict)
 
 
+_NAME = 200
+_FITS = {"type": 32, "name": _NAME, "content_type": _NAME}  # a job's own words, cut to what the columns hold
 _held = {"job_id": "id", "attempt_id": "id", "token": "int"}
 _line = rows("line", **_held, seq="int", level="text", source="text", step="text", context="json", body="text")
 _insert_lines = insert(logs).from_select(
@@ -111,7 +113,7 @@ def _line_row(said: Record, line: Saying) -> dict[str, Any]:
         "seq": line.seq,
         "level": line.level,
         "source": line.source,
-        "step": line.step,
+        "step": line.step[:_NAME] if line.step else None,
         "context": json.dumps(line.context) if line.context else None,
         "body": line.body,
     }
@@ -119,6 +121,7 @@ def _line_row(said: Record, line: Saying) -> dict[str, Any]:
 
 def _thing_row(said: Record, thing: dict[str, Any]) -> dict[str, Any]:
     row = {"job_id": said.job_id, "attempt_id": said.attempt_id, "token": said.token, **thing}
+    row |= {name: row[name][:most] for name, most in _FITS.items() if row.get(name)}
     row["meta"] = json.dumps(row["meta"]) if row.get("meta") else None
     return row
 

@@ -10,6 +10,7 @@ from any offset that another reader came to.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ READ_LIMIT = 4 * 1024 * 1024
 _MARK = "\x1e"
 _KINDS = (LOG, ERROR_TEXT, PROGRESS, ARTIFACT, STEP)
 _PAGE = 4096
+_DEPTH = 16  # MariaDB keeps JSON of 32 levels
 _encode = json.JSONEncoder(separators=(",", ":"), default=repr).encode
 
 
@@ -169,7 +171,7 @@ class _Parser:
         try:
             content = _loads(record[1:])
             line = self._read(chr(record[0]), content, at)
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
             self.close_text()
             self.lines.extend(_raw_lines(record, "stdout", self.step))
             return
@@ -220,17 +222,24 @@ def clean(text: str) -> str:
 
 def _loads(record: bytes) -> Any:
     content = json.loads(record)
-    return _deep_clean(content) if b"\\u0000" in record or b"\\ud" in record else content
+    if "context" in content or "meta" in content or b"\\u0000" in record or b"\\ud" in record:
+        return _tame(content, _DEPTH)
+    return content
 
 
-def _deep_clean(value: Any) -> Any:
+def _tame(value: Any, depth: int) -> Any:
+    """A job's own data as JSON that every engine keeps: clean text, real numbers, and no deeper than ``depth``."""
     match value:
         case str():
             return clean(value)
+        case float() if not math.isfinite(value):
+            return str(value)
+        case list() | dict() if depth == 0:
+            return "..."
         case list():
-            return [_deep_clean(one) for one in value]
+            return [_tame(one, depth - 1) for one in value]
         case dict():
-            return {clean(key): _deep_clean(one) for key, one in value.items()}
+            return {clean(key): _tame(one, depth - 1) for key, one in value.items()}
         case _:
             return value
 
