@@ -24,9 +24,9 @@ def look(spec: str) -> dict[str, Any]:
         described = describe(app)
     except ApplicationImportError as error:
         cause = error.__cause__
-        return {"error": str(error), "at": _place(cause) if cause is not None else None}
+        return {"error": str(error), "at": place_of(cause) if cause is not None else None}
     except Exception as error:
-        return {"error": one_sentence(error), "at": _place(error)}
+        return {"error": one_sentence(error), "at": place_of(error)}
     seconds = time.monotonic() - begun
     threads = sorted(probe.threads().values())
     return {
@@ -37,8 +37,10 @@ def look(spec: str) -> dict[str, Any]:
     }
 
 
-def _place(error: BaseException) -> str | None:
-    """Where the application's own code was when it failed."""
+def place_of(error: BaseException) -> str | None:
+    """Where the application's own code was when it failed, or what could not be parsed."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
     at, place = error.__traceback__, None
     while at is not None:
         name = at.tb_frame.f_code.co_filename

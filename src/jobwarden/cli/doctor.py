@@ -31,7 +31,10 @@ _IMPORT_TIMEOUT = 120.0
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def doctor(opening: Opening, as_json: bool) -> int:
-    """Check everything that JobWarden needs on this host and in its database; exit 1 if something is in the way."""
+    """Check this host and the database.
+
+    Everything that is not as wished comes with what to do about it; exit code 1 if something is in the way.
+    """
     found: list[Finding] = []
     for finding in _check_up(opening.app):
         found.append(finding)

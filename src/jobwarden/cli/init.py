@@ -58,7 +58,10 @@ Next:
 @click.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default=Path())
 def init(folder: Path) -> None:
-    """Write a starter application (jobs.py) and its settings (jobwarden.toml); nothing is overwritten."""
+    """Write a starter application.
+
+    It is jobs.py with its settings in jobwarden.toml; nothing is overwritten.
+    """
     taken = [name for name in (APP_FILE, SETTINGS_FILE) if (folder / name).exists()]
     if taken:
         raise JobWardenError(

@@ -14,13 +14,22 @@ from importlib.metadata import version
 import click
 
 from jobwarden.cli import demo, doctor, init, operate, read, roles, schema
+from jobwarden.cli.app_probe import place_of
 from jobwarden.cli.opening import APP_VARIABLE, Opening
-from jobwarden.errors import JobWardenError
+from jobwarden.errors import ApplicationImportError, JobWardenError
 
 REFUSED, INTERNAL, INTERRUPTED = 1, 70, 130
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _InOrder(click.Group):
+    """Commands are listed as a newcomer meets them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in the order of their making."""
+        return list(self.commands)
+
+
+@click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option("-A", "--app", envvar=APP_VARIABLE, metavar="MODULE:ATTR", help="Where the application's JobWarden is.")
 @click.option("--debug", is_flag=True, help="Show the whole traceback of an internal error.")
 @click.version_option(version("jobwarden"), "--version", prog_name="jobwarden")
@@ -47,8 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except JobWardenError as error:
-        click.echo(f"jobwarden: {error}", err=True)
-        return REFUSED
+        return _refused(error)
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except BrokenPipeError:
@@ -67,6 +75,17 @@ def _prepare() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+
+
+def _refused(error: JobWardenError) -> int:
+    """One sentence; with --debug, what was behind it."""
+    if "--debug" in sys.argv:
+        traceback.print_exc()
+    click.echo(f"jobwarden: {error}", err=True)
+    if isinstance(error, ApplicationImportError) and error.__cause__ is not None:
+        place = place_of(error.__cause__)
+        click.echo(f"  at {place}; jobwarden --debug ... shows the traceback", err=True)
+    return REFUSED
 
 
 def _internal(error: Exception) -> int:

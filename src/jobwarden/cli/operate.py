@@ -56,7 +56,10 @@ def _tags(context: click.Context, option: click.Parameter, given: tuple[str, ...
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def enqueue(opening: Opening, /, name: str, params: dict[str, Any], as_json: bool, **options: Any) -> None:
-    """Enqueue the job NAME of the application; its parameters are checked before anything is written."""
+    """Enqueue a job by name.
+
+    Its parameters are checked before anything is written.
+    """
     handle = opening.application().enqueue(name, params, created_by=_actor(), **options)
     if as_json:
         output.as_json({"id": handle.id, "created": handle.created})
@@ -72,7 +75,10 @@ def enqueue(opening: Opening, /, name: str, params: dict[str, Any], as_json: boo
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def cancel(opening: Opening, ids: tuple[str, ...], reason: str | None, as_json: bool) -> None:
-    """Cancel jobs: one that waits at once, one that runs when its process is proved to be gone."""
+    """Cancel jobs.
+
+    One that waits at once, one that runs when its process is proved to be gone.
+    """
     _wish(opening, operate.cancel, ids, reason, as_json)
 
 
@@ -82,7 +88,10 @@ def cancel(opening: Opening, ids: tuple[str, ...], reason: str | None, as_json: 
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def stop(opening: Opening, ids: tuple[str, ...], reason: str | None, as_json: bool) -> None:
-    """Ask running jobs to stop at their next checkpoint; jobs that wait are canceled."""
+    """Ask running jobs to stop.
+
+    They do at their next checkpoint; jobs that wait are canceled.
+    """
     _wish(opening, operate.stop, ids, reason, as_json)
 
 

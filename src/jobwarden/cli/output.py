@@ -6,6 +6,7 @@ Nothing is cut off and nothing is coloured when the output is not a terminal.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
@@ -44,6 +45,7 @@ STATES: Mapping[str, tuple[str, str]] = {
 }
 _WORDS = {"orphaned": "parked"}
 _BAR = 12
+_CONTROL, _PICTURES = re.compile(r"[\x00-\x08\x0b-\x1f]"), 0x2400
 _UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "m"))
 
 Cell = str | Text
@@ -58,19 +60,28 @@ def console() -> Console:
 
 def say(*parts: Cell) -> None:
     """One line for people."""
-    console().print(*parts, soft_wrap=True, markup=False)
+    console().print(*map(clean, parts), soft_wrap=True, markup=False)
+
+
+def clean(part: Cell) -> Cell:
+    """The same without characters that could command a terminal: jobs say what they like."""
+    text = str(part)
+    if text.isprintable() or not _CONTROL.search(text):
+        return part
+    text = _CONTROL.sub(lambda found: chr(_PICTURES + ord(found[0])), text)
+    return Text(text, style=part.style) if isinstance(part, Text) else text
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[Cell]], right: Sequence[str] = ()) -> None:
     """A table; the columns named in ``right`` are numbers. In a pipe it is plain columns, one row to a line."""
     if not sys.stdout.isatty():
-        _plain(headings, [[str(cell) for cell in row] for row in rows], right)
+        _plain(headings, [[str(clean(cell)) for cell in row] for row in rows], right)
         return
     grid = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for heading in headings:
         grid.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
     for row in rows:
-        grid.add_row(*row)
+        grid.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in map(clean, row)))
     console().print(grid)
 
 

@@ -36,7 +36,10 @@ def _tags(given: tuple[str, ...]) -> dict[str, str]:
 @json_option
 @click.pass_obj
 def status(opening: Opening, as_json: bool) -> None:
-    """The whole at a glance: lanes, workers, what runs and what needs a person."""
+    """The whole at a glance.
+
+    Lanes, workers, what runs and what needs a person.
+    """
     database = opening.database()
     found = read(database, overview)
     revision = migrate.newest()
@@ -50,7 +53,10 @@ def status(opening: Opening, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def ps(opening: Opening, as_json: bool) -> None:
-    """What runs now, each process of this host looked at as it is."""
+    """What runs now, process by process.
+
+    Those of this host are looked at as they are.
+    """
     found = fleet.verified(opening.read(fleet.in_flight), fleet.this_host())
     if as_json:
         output.as_json(found)
@@ -73,7 +79,10 @@ def ps(opening: Opening, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def jobs(opening: Opening, /, as_json: bool, states: tuple[str, ...], tags: tuple[str, ...], **named: Any) -> None:
-    """The newest jobs that fit all of the filters."""
+    """List jobs, the newest first.
+
+    All filters that are given must fit.
+    """
 
     def listed(transaction: Any) -> job_views.Page:
         before = find_job(transaction, named.pop("before")) if named["before"] else named.pop("before")
@@ -92,7 +101,10 @@ def jobs(opening: Opening, /, as_json: bool, states: tuple[str, ...], tags: tupl
 @json_option
 @click.pass_obj
 def show(opening: Opening, job_id: str, as_json: bool) -> None:
-    """Everything about one job: attempts with their processes, ledger, artifacts, result."""
+    """Everything about one job.
+
+    Its attempts with their processes, its ledger, artifacts and result. ID may be any beginning or end that fits one.
+    """
     found = opening.read(lambda transaction: job_views.shown(transaction, find_job(transaction, job_id)))
     if as_json:
         output.as_json(found)
@@ -125,7 +137,10 @@ def explain(opening: Opening, job_id: str, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def workers(opening: Opening, role: str | None, everyone: bool, as_json: bool) -> None:
-    """The daemons of the fleet, with the age of their last heartbeat by the database's clock."""
+    """The daemons of the fleet.
+
+    The age of their last heartbeat is by the database's clock.
+    """
     database = opening.database()
     found = read(database, lambda transaction: fleet.listed_workers(transaction, role, everyone))
     if as_json:

@@ -28,7 +28,11 @@ def _options(command: Any) -> Any:
 @_options
 @click.pass_obj
 def work(opening: Opening, /, **given: Any) -> int:
-    """Claim jobs and run each in a process of its own, until TERM or INT."""
+    """Run jobs, until told to end.
+
+    Each attempt has a process of its own. TERM or INT: claim no more and let what runs finish. A second one ends it
+    after its grace, QUIT ends it at once, HUP loads new code.
+    """
     return _work(opening, given)
 
 
@@ -36,7 +40,10 @@ def work(opening: Opening, /, **given: Any) -> int:
 @_options
 @click.pass_obj
 def up(opening: Opening, /, **given: Any) -> int:
-    """Prepare the database, then work: all that one machine needs."""
+    """Prepare the database, then work.
+
+    All that one machine needs.
+    """
     return _work(opening, given, migrate_first=True)
 
 

@@ -15,7 +15,10 @@ from jobwarden.store.database import Database
 @click.option("--sql", is_flag=True, help="Change nothing; print the SQL that would run.")
 @click.pass_obj
 def migrate(opening: Opening, check: bool, sql: bool) -> None:
-    """Bring the database to the schema that this version needs; safe from many hosts at once."""
+    """Bring the database to this version.
+
+    Safe from many hosts at once.
+    """
     if check and sql:
         raise click.UsageError("--check and --sql exclude each other.")
     database = Database(opening.settings())

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import click
 from rich.text import Text
 
 from jobwarden.cli import output
@@ -20,7 +19,8 @@ from jobwarden.views.logs import LogLine
 from jobwarden.views.overview import LaneLine, Overview
 
 _LEVELS = {"debug": "dim", "warning": "yellow", "error": "red", "critical": "bold red"}
-_STARTERS = ("jobwarden work", "jobwarden enqueue NAME --params '{...}'")
+_ID, _DASHES = 36, 4
+_STARTERS = ("jobwarden -A module:app work", "jobwarden -A module:app enqueue NAME --params '{...}'")
 
 
 def status(database: str, revision: str, found: Overview, silent_after: float) -> None:
@@ -58,7 +58,7 @@ def lanes(found: Sequence[LaneLine]) -> None:
 def workers(found: Sequence[WorkerLine], silent_after: float) -> None:
     """Daemons; one that says it lives and has not been heard of is shown as silent."""
     if not found:
-        say("None: start one with `jobwarden work`.")
+        say("None: start one with `jobwarden -A module:app work`.")
         return
     rows: list[list[output.Cell]] = [
         [
@@ -138,19 +138,23 @@ def show(job: JobView) -> None:
 
 def ledger(events: Sequence[EventView], job: JobView) -> None:
     """Every move of a job: when, what, by whom, why, on what evidence."""
-    numbers = {attempt.id: str(attempt.attempt_number) for attempt in job.attempts}
-    rows: list[list[output.Cell]] = [
-        [
-            instant(event.created_at) or "",
-            _move(event),
-            numbers.get(event.attempt_id or "", ""),
-            f"{event.actor_type} {short(event.actor_id) if event.actor_id else ''}".rstrip(),
-            event.reason or "",
-            output.compact(event.context) if event.context else "",
-        ]
-        for event in events
-    ]
-    table(("at", "move", "attempt", "by", "reason", "evidence"), rows, right=("attempt",))
+    numbers = {attempt.id: attempt.attempt_number for attempt in job.attempts}
+    for event in events:
+        number = numbers.get(event.attempt_id or "")
+        by = f"{event.actor_type} {_actor(event.actor_id)}".rstrip()
+        attempt = f" #{number}" if number else ""
+        say(Text.assemble(f"{instant(event.created_at)}{attempt}  ", (_move(event), "bold"), f"  by {by}"))
+        if event.reason:
+            say(f"    because {event.reason}")
+        if event.context:
+            say(Text(f"    evidence {output.compact(event.context)}", style="dim"))
+
+
+def _actor(actor_id: str | None) -> str:
+    """A worker's id shortened as everywhere, anybody else's name whole."""
+    if actor_id is None:
+        return ""
+    return short(actor_id) if len(actor_id) == _ID and actor_id.count("-") == _DASHES else actor_id
 
 
 def explanation(found: Explanation) -> None:
@@ -166,10 +170,8 @@ def log_line(line: LogLine) -> None:
     """One line of a job."""
     step = f"[{line.step}] " if line.step else ""
     context = f"  {output.compact(line.context)}" if line.context else ""
-    text = f"{line.ts:%H:%M:%S}.{line.ts.microsecond // 1000:03d} #{line.attempt_number or '?'} {line.level:<8}"
-    click.echo(f"{text} {step}{line.message}{context}") if not _LEVELS.get(line.level) else say(
-        Text(f"{text} {step}{line.message}{context}", style=_LEVELS[line.level])
-    )
+    head = f"{line.ts:%H:%M:%S}.{line.ts.microsecond // 1000:03d} #{line.attempt_number or '?'} {line.level:<8}"
+    say(Text(f"{head} {step}{line.message}{context}", style=_LEVELS.get(line.level, "")))
 
 
 def _next(found: Overview) -> Iterable[str]:

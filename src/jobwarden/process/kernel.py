@@ -9,6 +9,7 @@ import ctypes
 import os
 import struct
 
+_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _FALLOC_FL_KEEP_SIZE = 1
 _FALLOC_FL_PUNCH_HOLE = 2
@@ -27,6 +28,11 @@ _libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c
 def become_subreaper() -> bool:
     """Make this process the parent of every descendant whose own parent dies; not inherited by fork, kept by exec."""
     return bool(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+
+
+def die_with_parent(number: int) -> bool:
+    """Have this process sent that signal when the thread that made it ends; not inherited by fork, kept by exec."""
+    return bool(_libc.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0) == 0)
 
 
 def punch_hole(fd: int, start: int, end: int) -> bool:
