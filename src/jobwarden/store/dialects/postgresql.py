@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from sqlalchemy import text
@@ -20,13 +21,13 @@ class Listener:
 
     def __init__(self, raw: Any, channel: str) -> None:
         self._raw = raw
+        self._descriptor = os.dup(raw.fileno())  # stays good for whoever watches when the connection is lost
         raw.autocommit = True
         raw.execute(f'LISTEN "{channel}"')
 
     def fileno(self) -> int:
         """For a selector."""
-        descriptor: int = self._raw.fileno()
-        return descriptor
+        return self._descriptor
 
     def heard(self) -> bool:
         """Take what has come; whether anything had. Raises OSError if the connection is lost."""
@@ -37,6 +38,7 @@ class Listener:
 
     def close(self) -> None:
         """Close the connection."""
+        os.close(self._descriptor)
         self._raw.close()
 
 
