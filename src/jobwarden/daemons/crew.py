@@ -108,8 +108,10 @@ class Crew:
         self._watch(zygote, lambda: self._receive(zygote))
 
     def knows(self, job: str) -> bool:
-        """Whether the application in the zygote has that job."""
-        return self.ready is not None and job in self.ready.jobs
+        """Whether the application has that job; while a zygote is being replaced, the seat knows better than we."""
+        if self.ready is None or job in self.ready.jobs:
+            return True
+        return any(job in options.get("aliases", ()) for options in self.ready.jobs.values())
 
     def keep(self, now: float, recycle: int) -> None:
         """Keep a zygote and enough seats; called on every round."""

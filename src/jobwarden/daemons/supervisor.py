@@ -169,11 +169,17 @@ class Supervisor:
             self._writer.offer(self._outbox.take())
 
     def _gather(self) -> None:
-        """Take up what running attempts have said."""
-        for hold in self.crew.where.values():
-            for watched in hold.attempts.values():
+        """Take up what running attempts have said.
+
+        A pool seat may have gone on to its next attempt. It tells the end of one before the next can say anything, so
+        what its spool held before we heard it out is of the attempt that we then know to run.
+        """
+        for hold in [hold for hold in self.crew.holds.values() if hold.pending and not hold.closed]:
+            held = hold.seat.spool.sizes()
+            self._desk.hear(hold)
+            for watched in list(hold.attempts.values()):
                 if watched.started is not None and watched.report is None:
-                    watched.listen(hold.seat.spool)
+                    watched.listen(hold.seat.spool, held)
                     self._outbox.record(watched, hold)
 
     def _take(self, result: Result, now: float) -> None:
@@ -260,6 +266,7 @@ class Supervisor:
                 self.nudged()
         except OSError:
             self._loop.unwatch(self._listener)
+            self._listener.close()
             self._listener = None
 
     def _done(self, now: float) -> bool:

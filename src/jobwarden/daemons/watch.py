@@ -76,11 +76,13 @@ class Watched:
         self.seq += 1
         self._said.append(Saying(self.seq, level, text, "supervisor", step))
 
-    def listen(self, spool: Spool, *, final: bool = False) -> None:
-        """Take up what the seat's spool has of this attempt."""
+    def listen(self, spool: Spool, held: tuple[int | None, int | None] = (None, None), *, final: bool = False) -> None:
+        """Take up what the seat's spool has of this attempt, as far as it is known to be of this attempt: to its end,
+        or while it runs to what the spool ``held``."""
+        out_to, err_to = held if self.out_end is None else (self.out_end, self.err_end)
         while True:
             before = self.out, self.err
-            lines, self.out, self.err = spool.read(self.out, self.err, self.out_end, self.err_end, final=final)
+            lines, self.out, self.err = spool.read(self.out, self.err, out_to, err_to, final=final)
             self._take(lines)
             if not lines and before == (self.out, self.err):
                 return

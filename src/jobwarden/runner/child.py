@@ -108,6 +108,7 @@ class Child:
         self._entered = False
         self._fresh = True
         self._quick: str | None = None
+        self._start_told = False
         self._timer: Timer | None = None
         self._alone = False
         self._bye = False
@@ -183,6 +184,7 @@ class Child:
             return
         data = b"".join(self._outbox)
         self._outbox.clear()
+        self._start_told = True
         if self._timer is not None:
             self._timer.disarm()
         try:
@@ -227,6 +229,9 @@ class Child:
         call, report = handler.load(attempt.job, claim["params"])
         if report is not None:
             return report
+        if self._start_told:  # whoever knows that an attempt runs must learn of its end before another says anything
+            self._send()
+        self._start_told = False
         self._outbox.append(pack({"op": "start", "attempt_id": claim["attempt_id"], "out": begin[0], "err": begin[1]}))
         if not self._may_hold(claim):
             self._send()
