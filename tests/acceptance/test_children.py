@@ -149,8 +149,8 @@ STARTED = ("running", "running", "running", "worker")
 BORN_AGAIN = ("retrying", "queued", None, "supervisor")
 
 
-def _over(state: str, attempt: str) -> tuple[str, str, str, str]:
-    return ("running", state, attempt, "worker")
+def _over(state: str, attempt: str, by: str = "worker") -> tuple[str, str, str, str]:
+    return ("running", state, attempt, by)
 
 
 # -- how runs end -----------------------------------------------------------------------------------------------------
@@ -236,7 +236,7 @@ def test_what_may_not_run_twice_is_parked_when_its_process_is_lost(story: Tell) 
     told = story("die_unexplained")
     assert (told.job["state"], told.job["finished_at"]) == ("orphaned", None)
     assert "SIGKILL" in told.job["wait_reason"]
-    assert told.path == [BORN, CLAIMED, STARTED, _over("orphaned", "failed")]
+    assert told.path == [BORN, CLAIMED, STARTED, _over("orphaned", "failed", by="supervisor")]
 
 
 def test_what_may_run_twice_runs_again_when_its_process_is_lost(story: Tell) -> None:

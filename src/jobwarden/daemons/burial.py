@@ -70,7 +70,8 @@ class Burial:
             report = judge(watched, end, None, now, oom_killed=hold.seat.out_of_memory())
             watched.say("error", report.reason or "", "reaped")
             self._narrator.ended(watched.claim.job, watched.id, report.reason or "")
-        self._desk.conclude(hold, watched, replace(report, exit_code=end.code, signal=end.signal))
+        report = replace(report, exit_code=end.code, signal=end.signal)
+        self._desk.conclude(hold, watched, report, judged=left is None)
 
     def _note_exit(self, hold: Hold, watched: Watched, end: Exit) -> None:
         watched.out_end = watched.err_end = None

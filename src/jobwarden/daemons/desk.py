@@ -118,7 +118,7 @@ class Desk:
                 self._reported(hold, frame, now)
         return bool(frames)
 
-    def conclude(self, hold: Hold, watched: Watched, report: Report) -> None:
+    def conclude(self, hold: Hold, watched: Watched, report: Report, *, judged: bool = False) -> None:
         """An attempt is over, as far as this worker can tell: settle it, unless it is no longer ours to settle."""
         if watched.started is not None:
             self.running -= 1
@@ -126,7 +126,7 @@ class Desk:
         self._crew.reported(hold, watched, report)
         self._outbox.record(watched, hold)
         if watched.ending is None or watched.ending.why is not Why.FENCED:
-            self._outbox.settle(watched.claim.job_id, watched.claim.token, report)
+            self._outbox.settle(watched.claim.job_id, watched.claim.token, report, judged=judged)
         else:
             self._crew.take(hold, watched.id)
 

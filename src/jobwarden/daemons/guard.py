@@ -93,7 +93,7 @@ class Guard:
             words = "its supervisor holds no process for it and it left no outcome"
             error = {"class": "ProcessDied", "message": words}
             report = Report(row.id, Outcome.LOST, error=error, reason=words)
-        self._outbox.settle(row.job_id, row.fencing_token, report)
+        self._outbox.settle(row.job_id, row.fencing_token, report, judged=True)
 
     def _check_limits(self, hold: Hold, watched: Watched, now: float) -> None:
         claim, seconds = watched.claim, now - (watched.started or now)

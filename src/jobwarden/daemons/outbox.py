@@ -30,13 +30,15 @@ class Outbox:
         """Do something of one's own in the next transaction."""
         self.batch.acts.append(act)
 
-    def settle(self, job_id: str, token: int, report: Report) -> None:
-        """Settle a report."""
-        self.batch.settlements.append(Settlement(job_id, token, report))
+    def settle(self, job_id: str, token: int, report: Report, *, judged: bool = False) -> None:
+        """Settle what a child reported, or what was ``judged`` here of one that said nothing."""
+        among = self.batch.judgements if judged else self.batch.settlements
+        among.append(Settlement(job_id, token, report))
 
     def release(self, claim: Claim, reason: str, delay: float | None = None) -> None:
         """Give a job back whose handler never began, at once or after a delay in seconds."""
-        self.settle(claim.job_id, claim.token, Report(claim.attempt_id, Outcome.UNSTARTED, reason=reason, delay=delay))
+        report = Report(claim.attempt_id, Outcome.UNSTARTED, reason=reason, delay=delay)
+        self.settle(claim.job_id, claim.token, report, judged=True)
 
     def record(self, watched: Watched, hold: Hold) -> None:
         """Record what the attempt has said; memory of what is committed is given back when it is much."""
@@ -50,4 +52,4 @@ class Outbox:
 
     def settles(self, attempt_id: str) -> bool:
         """Whether a settlement of that attempt waits here."""
-        return any(given.report.attempt_id == attempt_id for given in self.batch.settlements)
+        return any(given.report.attempt_id == attempt_id for given in (*self.batch.settlements, *self.batch.judgements))

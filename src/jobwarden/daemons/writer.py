@@ -38,12 +38,14 @@ _PATIENCE = Backoff(base=0.2, factor=2.0, cap=5.0)
 class Batch:
     """What the loop wants committed next; claims and the beat are only tried once, the rest until it is committed.
 
+    ``settlements`` are what children reported, ``judgements`` what the supervisor proved of those who said nothing.
     ``acts`` are run first in the transaction, ``afterwards`` by the loop once it is committed.
     """
 
     records: list[Record] = field(default_factory=list)
     starts: list[Start] = field(default_factory=list)
     settlements: list[Settlement] = field(default_factory=list)
+    judgements: list[Settlement] = field(default_factory=list)
     exits: list[dict[str, Any]] = field(default_factory=list)
     acts: list[Callable[[Transaction], None]] = field(default_factory=list)
     afterwards: list[Callable[[], None]] = field(default_factory=list)
@@ -56,6 +58,7 @@ class Batch:
     def __bool__(self) -> bool:
         return bool(
             self.settlements
+            or self.judgements
             or self.starts
             or self.vacancies
             or self.records
@@ -74,7 +77,13 @@ class Batch:
     def waits(self) -> bool:
         """Whether somebody waits for this batch; log lines and exit facts alone can gather longer."""
         return bool(
-            self.settlements or self.starts or self.vacancies or self.acts or self.admit or self.load is not None
+            self.settlements
+            or self.judgements
+            or self.starts
+            or self.vacancies
+            or self.acts
+            or self.admit
+            or self.load is not None
         )
 
 
@@ -233,8 +242,8 @@ class Writer(threading.Thread):
             record(transaction, batch.records)
         if batch.starts:
             result.started = start(transaction, batch.starts, worker)
-        if batch.settlements:
-            result.settled = settle(transaction, batch.settlements, Actor.WORKER, worker)
+        result.settled = settle(transaction, batch.settlements, Actor.WORKER, worker)
+        result.settled += settle(transaction, batch.judgements, Actor.SUPERVISOR, worker)
         record_exits(transaction, batch.exits)
         if batch.admit:
             result.admitted = admit(transaction, worker)
@@ -256,10 +265,12 @@ class Writer(threading.Thread):
     def _without_poison(self, batch: Batch) -> Batch:
         """The batch without the rows that the database refuses: each part is tried alone in a transaction undone."""
         settlements = [given if self._accepted(settle_one(given)) else _refused(given) for given in batch.settlements]
+        judgements = [given if self._accepted(settle_one(given)) else _refused(given) for given in batch.judgements]
         records = [said for said in batch.records if self._accepted(record_one(said))]
-        if settlements == batch.settlements and records == batch.records:
+        clean = replace(batch, settlements=settlements, judgements=judgements, records=records, vacancies=(), load=None)
+        if clean == replace(batch, vacancies=(), load=None):
             raise RuntimeError("the database refuses a value that no single row brings")
-        return replace(batch, settlements=settlements, records=records, vacancies=(), load=None)
+        return clean
 
     def _accepted(self, work: Callable[[Transaction], object]) -> bool:
         try:
