@@ -66,11 +66,11 @@ def facts(*, ctx: Context) -> dict[str, Any]:
 
 
 @jw.job(idempotent=True, name="fail")
-def fail(message: str = "it broke") -> None:
+def fail(message: str = "it broke", odd: bool = False) -> None:
     try:
         raise KeyError("first")
     except KeyError as error:
-        raise RuntimeError(message) from error
+        raise RuntimeError(message + " \ud800\0" * odd) from error
 
 
 @jw.job(idempotent=True, name="leave")

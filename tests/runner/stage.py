@@ -84,7 +84,8 @@ class Stage:
     def pump(self, wait: float = 0.01) -> None:
         """Take in what the zygote says now."""
         if not self.zygote.gone:
-            select.select([self.zygote], [], [], wait)
+            if self.zygote.fileno() >= 0:
+                select.select([self.zygote], [], [], wait)
             self.events += self.zygote.receive()
         else:
             self.events += self.zygote.reap_orphans()

@@ -33,10 +33,10 @@ class Capture:
 
     def install(self) -> None:
         """Take over the streams; before the application is imported."""
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
-        self._stdout = sys.stdout
-        sys.stderr = self.errors
+        self.flush()
+        buffer = io.BufferedWriter(Dropping(1))
+        self._stdout = io.TextIOWrapper(buffer, encoding="utf-8", errors="backslashreplace", line_buffering=True)
+        sys.stdout, sys.stderr = self._stdout, self.errors
         faulthandler.enable(2, all_threads=True)
 
     def prepare(self) -> None:
@@ -85,8 +85,30 @@ class Capture:
     def _repeats(self, handler: logging.Handler) -> bool:
         if handler is self.handler:
             return True
-        streams = (self.errors, sys.stdout, sys.__stderr__, sys.__stdout__)
+        streams = (self.errors, self._stdout, sys.__stderr__, sys.__stdout__)
         return isinstance(handler, logging.StreamHandler) and handler.stream in streams
+
+
+class Dropping(io.RawIOBase):
+    """A descriptor for writing that drops what it cannot write, because a full disk is no reason for a job to fail."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def write(self, data: Any) -> int:
+        """Write what can be written."""
+        try:
+            return os.write(self._fd, data)
+        except OSError:
+            return len(data)
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        return self._fd
+
+    def writable(self) -> bool:
+        """It is for writing."""
+        return True
 
 
 class ErrorText(io.TextIOBase):
