@@ -12,10 +12,9 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Pace:
-    """The time of the next look. ``shortest``, ``usual`` and ``longest`` are pauses in seconds."""
+    """The time of the next look. ``shortest`` and ``longest`` are pauses in seconds."""
 
     shortest: float
-    usual: float
     longest: float
     chance: Callable[[], float]
     due: float = 0.0

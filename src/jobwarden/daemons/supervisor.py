@@ -74,7 +74,7 @@ class Supervisor:
         self._burial = Burial(self.crew, self._desk, self._outbox, runtime, narrator, loop.unwatch, loop.clock)
         self._guard = Guard(self.crew, self._outbox, runtime, narrator, settings.beat_interval)
         self._writer = Writer(database, owner, loop.ring, self._desk.depth, _races(settings, database))
-        self._pace = Pace(settings.poll_min, settings.poll_interval, settings.poll_idle, random.random)
+        self._pace = Pace(settings.poll_min, settings.poll_idle, random.random)
         self._listener: Any = None
         self._listen_at = self._beat_at = self._admit_at = self._flush_at = self._watch_at = self._offer_at = 0.0
         self._drain_since: float | None = None
