@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refused(error)
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # click exits by itself when whoever read our output has left
         _forget_output()
         return 0
     except Exception as error:

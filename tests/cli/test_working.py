@@ -1,0 +1,58 @@
+"""From an empty folder to a job that ran, with nothing but the command; on every engine."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from tests.cli.conftest import Cli, ended
+from tests.support.waiting import eventually
+
+APP = ("-A", "jobs:app")
+QUICK = json.dumps({"name": "world", "seconds": 0.5})
+
+
+def test_init_enqueue_work_and_look(cli: Cli) -> None:
+    cli("init")
+    job_id = cli(*APP, "enqueue", "greet", "--params", QUICK, "--label", "first", "--tag", "who=world").out.strip()
+    assert "needs the parameter 'name'" in cli(*APP, "enqueue", "greet", code=1).err
+    assert "No job is registered as 'great'" in cli(*APP, "enqueue", "great", code=1).err
+    cli(*APP, "work", "--burst")
+    shown = cli("show", job_id[-8:], "--json").json
+    assert (shown["state"], shown["result"], shown["tags"]) == ("succeeded", {"greeted": "world"}, {"who": "world"})
+    assert shown["created_by"].startswith("cli:")
+    [attempt] = shown["attempts"]
+    assert attempt["child_pid"]
+    assert attempt["child_start_time"]
+    said = cli("logs", job_id).out
+    assert re.search(r"info +about to greet world\n.*info +hello, world\n", said)
+    page = cli("show", job_id).out
+    for words in ("✓ succeeded", "queued → running", '"greeted": "world"', f"pid {attempt['child_pid']}"):
+        assert words in page
+    assert [worker["state"] for worker in cli("workers", "--all", "--json").json] == ["stopped"]
+
+
+def test_a_key_is_enqueued_once(cli: Cli) -> None:
+    cli("init")
+    first = cli(*APP, "enqueue", "greet", "--params", QUICK, "--key", "k", "--json").json
+    again = cli(*APP, "enqueue", "greet", "--params", QUICK, "--key", "k", "--json").json
+    assert (first["created"], again) == (True, {"id": first["id"], "created": False})
+
+
+def test_up_serves_until_told_and_a_follower_sees_the_job_to_its_end(bare: Cli) -> None:
+    """The database is not there: `up` makes it."""
+    bare("init")
+    up = bare.start(*APP, "up", "--capacity", "2")
+    try:
+        eventually(lambda: bare("workers", "--json", code=None).out.strip() not in ("", "[]"), 60, interval=0.2)
+        params = json.dumps({"name": "you", "seconds": 4})
+        job_id = bare(*APP, "enqueue", "greet", "--params", params).out.strip()
+        follower = bare.start("logs", job_id, "-f")
+        [flight] = eventually(lambda: bare("ps", "--json").json, 30, interval=0.1)
+        assert (flight["job_id"], flight["seen"]) == (job_id, "verified")
+        said, _ = follower.communicate(timeout=60)
+        assert follower.returncode == 0
+        assert "hello, you" in said
+    finally:
+        code, out = ended(up)
+    assert code == 0, out
