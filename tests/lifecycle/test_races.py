@@ -1,4 +1,4 @@
-"""Many claimers, each with a connection of its own, race for the same jobs: each job is claimed once, and all is counted."""
+"""Many claimers, each with a connection of its own, race for the same jobs: each is claimed once."""
 
 from __future__ import annotations
 
