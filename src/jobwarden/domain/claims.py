@@ -14,9 +14,9 @@ class Isolation(StrEnum):
     EXEC = "exec"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: made once per attempt, where frozen costs four times as much
 class Claim:
-    """Everything an attempt needs to run and to be watched; ``params`` is JSON text, times are in seconds.
+    """Everything an attempt needs to run and to be watched, never changed; ``params`` is JSON text, times in seconds.
 
     ``scheduled_for`` is an ISO 8601 instant in UTC; ``memory`` is in bytes.
     """

@@ -24,6 +24,7 @@ from jobwarden.store.schema import jobs, lanes
 from jobwarden.store.transition import open_attempts, words
 
 _OVERSELECT = 4
+_ISOLATIONS: dict[str | None, Isolation] = {None: Isolation.FORK, **{kind.value: kind for kind in Isolation}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +126,12 @@ def claim(
         more = more or len(found) >= room
         for row in found:
             plan.place(row)
-    moves = [
-        _move(row, vacancy, attempt_id)
-        for (row, vacancy), attempt_id in zip(plan.placed, new_ids(len(plan.placed)), strict=True)
-    ]
+    stamps = {vacancy.nonce: _stamp(vacancy) for vacancy in vacancies if vacancy.taken}
+    rows, moves = {}, []
+    for (row, vacancy), attempt_id in zip(plan.placed, new_ids(len(plan.placed)), strict=True):
+        rows[row[0]] = row
+        moves.append(_move(row, vacancy, attempt_id, stamps[vacancy.nonce]))
     won = open_attempts(transaction, moves, Actor.SUPERVISOR, **owner.stamp())
-    rows = {row.id: row for row, _ in plan.placed}
     seated = [Seated(_claim(rows[move["job_id"]], move), move["proc_nonce"]) for move in won]
     return Catch(seated, more, plan.unseated)
 
@@ -181,43 +182,48 @@ class _Plan:
         return heappop(self._busy)[2]
 
 
-def _move(row: Row[Any], vacancy: Vacancy, attempt_id: str) -> dict[str, Any]:
+def _stamp(vacancy: Vacancy) -> dict[str, Any]:
+    """What the attempts of one seat share: their process, and the ledger's evidence of it."""
     process = vacancy.process
     evidence = {"pid": process.pid, "start_time": process.start_time, "nonce": vacancy.nonce}
     if process.inode:
         evidence["inode"] = process.inode
     return {
-        "job_id": row.id,
-        "attempt_id": attempt_id,
         "child_pid": process.pid,
         "child_start_time": process.start_time,
         "child_inode": process.inode or None,
         "proc_nonce": vacancy.nonce,
-        "isolation": Isolation.EXEC.value if vacancy.fallback else row.isolation or Isolation.FORK.value,
         "isolation_reason": vacancy.fallback,
         "context": json.dumps(evidence),
     }
 
 
+def _move(row: Row[Any], vacancy: Vacancy, attempt_id: str, stamp: dict[str, Any]) -> dict[str, Any]:
+    isolation = Isolation.EXEC.value if vacancy.fallback else row.isolation or Isolation.FORK.value
+    return {"job_id": row[0], "attempt_id": attempt_id, "isolation": isolation, **stamp}
+
+
 def _claim(row: Row[Any], move: dict[str, Any]) -> Claim:
+    job_id, job, label, lane, params, tags, batch_id, due, idempotent, isolation, *limits = tuple(row)
+    timeout, max_runtime, grace, memory, unspent = limits
     number = int(move["number"])
     return Claim(
-        job_id=row.id,
-        attempt_id=str(move["attempt_id"]),
+        job_id=job_id,
+        attempt_id=move["attempt_id"],
         attempt_number=number,
         token=number,
-        job=row.job,
-        params=row.params,
-        lane=row.lane,
-        label=row.name,
-        tags=json.loads(row.tags) if row.tags else {},
-        batch_id=row.batch_id,
-        scheduled_for=row.scheduled_for.isoformat() if row.scheduled_for else None,
-        idempotent=bool(row.idempotent),
-        isolation=Isolation(row.isolation) if row.isolation else Isolation.FORK,
-        timeout=row.timeout_sec,
-        max_runtime=row.max_runtime_sec,
-        grace=10.0 if row.grace_sec is None else row.grace_sec,
-        memory=row.memory_bytes,
-        unspent=row.unspent_count,
+        job=job,
+        params=params,
+        lane=lane,
+        label=label,
+        tags=json.loads(tags) if tags else {},
+        batch_id=batch_id,
+        scheduled_for=due.isoformat() if due else None,
+        idempotent=bool(idempotent),
+        isolation=_ISOLATIONS[isolation],
+        timeout=timeout,
+        max_runtime=max_runtime,
+        grace=10.0 if grace is None else grace,
+        memory=memory,
+        unspent=unspent,
     )

@@ -173,6 +173,8 @@ def _move(given: Settlement, decision: Decision) -> dict[str, Any]:
 
 def _evidence(given: Settlement, decision: Decision) -> str:
     report = given.report
+    if decision is _SUCCESS and report.cause is None:
+        return f'{{"token":{given.token}}}'
     evidence: dict[str, Any] = {"token": given.token}
     if report.outcome is not Outcome.SUCCEEDED:
         evidence["outcome"] = report.outcome.value

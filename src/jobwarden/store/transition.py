@@ -35,7 +35,8 @@ from jobwarden.domain.transitions import check_attempt, check_job
 from jobwarden.store.database import Transaction, after, encode, now, rows
 from jobwarden.store.schema import attempts, counters, events, jobs
 
-Row = Mapping[str, Any]
+Row = dict[str, Any]
+_ENDED = frozenset(state.value for state in ENDED)
 
 
 def words(value: str) -> ColumnElement[str]:
@@ -67,8 +68,11 @@ class Step:
         object.__setattr__(self, "_whole", brought.add_cte(*_ctes(self.writes(won))))
         object.__setattr__(self, "_writes", self.writes(rows("won", **self.spec, **self.more)))
 
-    def apply(self, transaction: Transaction, moves: Sequence[Row], **constants: Any) -> list[dict[str, Any]]:
-        """Move what is still ours and give it back, with the columns of ``more``; constants are the same for all."""
+    def apply(self, transaction: Transaction, moves: Sequence[Row], **constants: Any) -> list[Row]:
+        """Move what is still ours and give it back, with the columns of ``more``; constants are the same for all.
+
+        The rows given back are those given, completed in place: hundreds of wide rows a batch are dear to copy.
+        """
         if not moves:
             return []
         if transaction.facts.chains_writes:
@@ -81,18 +85,25 @@ class Step:
             given = encode(won)
             for write in self._writes:  # type: ignore[attr-defined]
                 transaction.execute(write, rows=given, **constants)
-        return won
+        ours = {row["job_id"] for row in won}
+        return [row for row in moves if row["job_id"] in ours]
 
 
 def _ctes(writes: Iterable[UpdateBase]) -> list[Any]:
     return [write.cte(f"write_{number}") for number, write in enumerate(writes)]
 
 
-def _merged(given: Sequence[Row], found: Sequence[Any], more: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The rows as they were given, for those that were found: what a row brought is not read back and sent again."""
-    by_job = {row.job_id: row[-len(more) :] for row in found}
-    names = tuple(more)
-    return [{**row, **dict(zip(names, by_job[row["job_id"]], strict=True))} for row in given if row["job_id"] in by_job]
+def _merged(given: Sequence[Row], found: Sequence[Any], more: Iterable[str]) -> list[Row]:
+    """The rows that were found, completed by what they did not bring."""
+    by_job = {row[0]: row for row in found}
+    names = tuple(enumerate(more, 1))
+    won = []
+    for row in given:
+        if (brought := by_job.get(row["job_id"])) is not None:
+            for place, name in names:
+                row[name] = brought[place]
+            won.append(row)
+    return won
 
 
 # -- what every step writes -------------------------------------------------------------------------------------------
@@ -202,7 +213,7 @@ def _open_writes(won: FromClause) -> list[UpdateBase]:
 _open = Step("open", _OPEN_SPEC, _OPEN_MORE, _open_found, _open_writes)
 
 
-def open_attempts(transaction: Transaction, moves: Sequence[Row], actor: Actor, **stamp: Any) -> list[dict[str, Any]]:
+def open_attempts(transaction: Transaction, moves: Sequence[Row], actor: Actor, **stamp: Any) -> list[Row]:
     """Take queued jobs to running, each with a new dispatched attempt; ``stamp`` is the part that all share.
 
     Rows: job_id, attempt_id and the columns of the child's stamp. Gives back the winners with lane and number.
@@ -265,7 +276,7 @@ _start = Step(
 
 def start_attempts(
     transaction: Transaction, moves: Sequence[Row], actor: Actor, actor_id: str | None
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """Take dispatched attempts to running. Rows: job_id, attempt_id, token, ago (seconds since the start was said)."""
     check_attempt(AttemptState.DISPATCHED, AttemptState.RUNNING, actor)
     return _start.apply(transaction, moves, actor_type=actor.value, actor_id=actor_id)
@@ -353,17 +364,14 @@ _close = Step(
 
 def close_attempts(
     transaction: Transaction, moves: Sequence[Row], actor: Actor, actor_id: str | None
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """End attempts in flight and move their jobs on. Rows: the columns of an outcome; see `lifecycle.settle`."""
     for job_to, attempt_to in {(move["job_to"], move["attempt_to"]) for move in moves}:
         check_job(JobState.RUNNING, JobState(job_to), actor)
         check_attempt(AttemptState.RUNNING, AttemptState(attempt_to), actor)
-    return _close.apply(
-        transaction,
-        [{**move, "ended": JobState(move["job_to"]) in ENDED} for move in moves],
-        actor_type=actor.value,
-        actor_id=actor_id,
-    )
+    for move in moves:
+        move["ended"] = move["job_to"] in _ENDED
+    return _close.apply(transaction, moves, actor_type=actor.value, actor_id=actor_id)
 
 
 # -- move: a job that has no attempt in flight ------------------------------------------------------------------------
@@ -419,16 +427,13 @@ _move = Step("move", _MOVE_SPEC, {"lane": "text"}, _move_found, _move_writes)
 
 def move_jobs(
     transaction: Transaction, moves: Sequence[Row], actor: Actor, actor_id: str | None
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """Move jobs without an attempt in flight. Rows: job_id, origin, target, and optionally now_due, reason, context."""
     for origin, target in {(move["origin"], move["target"]) for move in moves}:
         check_job(JobState(origin), JobState(target), actor)
-    return _move.apply(
-        transaction,
-        [{**move, "ended": JobState(move["target"]) in ENDED, "now_due": move.get("now_due", False)} for move in moves],
-        actor_type=actor.value,
-        actor_id=actor_id,
-    )
+    for move in moves:
+        move["ended"], move["now_due"] = move["target"] in _ENDED, move.get("now_due", False)
+    return _move.apply(transaction, moves, actor_type=actor.value, actor_id=actor_id)
 
 
 # -- reject: what came too late is written down, and changes nothing --------------------------------------------------

@@ -64,6 +64,11 @@ class PostgreSQL(Facts):
             **network,
         }
 
+    def prepare(self, raw: Any, durability: str, statement_timeout: float) -> None:
+        from psycopg.types.string import TextLoader  # noqa: PLC0415 - an optional driver
+
+        raw.adapters.register_loader("uuid", TextLoader)  # ids are texts: to make UUIDs of them and print these is dear
+
     def server(self, connection: Any) -> Server:
         found = connection.execute(text("SHOW server_version_num")).scalar_one()
         number = int(found)
