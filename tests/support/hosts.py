@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -33,7 +33,10 @@ PATIENCE = 60.0
 
 
 class Worker:
-    """One supervisor with its zygote and seats, on ``url``; its settings travel in the environment."""
+    """One supervisor with its zygote and seats, on ``url``; its settings travel in the environment.
+
+    ``before`` is put before its command line, and must end by executing what follows.
+    """
 
     def __init__(
         self,
@@ -43,18 +46,18 @@ class Worker:
         app: str = APP,
         cwd: Path = ROOT,
         env: Mapping[str, str] | None = None,
-        name: str = "worker",
+        before: Sequence[str] = (),
         **wishes: Any,
     ) -> None:
         self.runtime_dir = runtime_dir
-        self._log = runtime_dir / f"{name}-{os.urandom(4).hex()}.log"
-        self._command = [sys.executable, "-c", _PROGRAM, app, json.dumps(wishes)]
+        self._log = runtime_dir / f"worker-{os.urandom(4).hex()}.log"
+        self._command = [*before, sys.executable, "-c", _PROGRAM, app, json.dumps(wishes)]
         self._cwd = cwd
         self._env = {
             **os.environ,
             "JOBWARDEN_DATABASE_URL": url,
             "JOBWARDEN_RUNTIME_DIR": str(runtime_dir),
-            "PYTHONPATH": os.pathsep.join([str(cwd), str(ROOT)]),
+            "PYTHONPATH": os.pathsep.join([str(cwd), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
             "JOBWARDEN_BEAT_INTERVAL": "0.5",
             **(env or {}),
         }

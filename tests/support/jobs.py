@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import mmap
 import os
@@ -110,6 +111,44 @@ def big_result(size: int = 1 << 20) -> str:
 @_job(idempotent=True, max_attempts=1)
 def weird_result(kind: str) -> Any:
     return WEIRD[kind]()
+
+
+@_job(idempotent=True, max_attempts=1)
+def weird_error(kind: str) -> None:
+    raise ValueError(f"{WEIRD[kind]()}", "a\0b", "a\ud800b")
+
+
+@_job(idempotent=True)
+def weird_lines(kind: str, *, ctx: Context) -> None:
+    ctx.step("a\0b\ud800" + "s" * 500)
+    ctx.log.info("a\0b\ud800 %s", kind, extra={"value": WEIRD[kind](), "a\0b": 1})
+    ctx.progress(float("nan"), "a\0b\ud800")
+    ctx.artifact("n" * 500, {"rows": 3}, type="t" * 100, meta={"value": WEIRD[kind]()})
+    print("a\0b\ud800")
+
+
+@_job(idempotent=True)
+def fill_runtime_dir() -> int:
+    """Write into the folder of the seats until nothing more fits."""
+    written = 0
+    filler = Path(os.environ["JOBWARDEN_SEAT"]) / "filler"
+    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+        while True:
+            written += file.write(b"x" * 512)
+    return written
+
+
+@_job(idempotent=True)
+def empty_runtime_dir() -> None:
+    (Path(os.environ["JOBWARDEN_SEAT"]) / "filler").unlink()
+
+
+@_job(idempotent=False)
+def append_guarded(path: str, text: str, seconds: float = 0.0) -> None:
+    """`append` for what must never run twice."""
+    with open(path, "a") as file:
+        file.write(f"{text}\n")
+    time.sleep(seconds)
 
 
 @_job(idempotent=True)
