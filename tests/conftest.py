@@ -57,9 +57,11 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One run of a test for each engine, if it asks for one."""
+    """One run of a test for each engine, if it asks for one; a single run where the kind of engine plays no part."""
     if "engine_name" in metafunc.fixturenames:
-        params = [pytest.param(name, marks=getattr(pytest.mark, name)) for name in _selected(metafunc.config)]
+        names = _selected(metafunc.config)
+        names = names[:1] if metafunc.definition.get_closest_marker("any_engine") else names
+        params = [pytest.param(name, marks=getattr(pytest.mark, name)) for name in names]
         metafunc.parametrize("engine_name", params, indirect=True, scope="session")
 
 

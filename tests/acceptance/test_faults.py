@@ -186,6 +186,7 @@ def test_a_job_that_this_worker_does_not_know_waits_for_one_that_does(
     assert await_state(job, "succeeded", "failed").result == "at last"
 
 
+@pytest.mark.any_engine
 def test_an_app_that_does_not_import_is_shown_and_tried_again(
     app: JobWarden, rows: Factories, database_url: str, runtime_dir: Path, tmp_path: Path, gate: Path
 ) -> None:
@@ -300,6 +301,7 @@ def _on_small_disk(folder: Path, size: str, *, full: bool = False) -> list[str]:
     return before
 
 
+@pytest.mark.any_engine
 def test_a_full_disk_at_the_start_is_one_clear_sentence(
     database_url: str, rows: Factories, runtime_dir: Path, tmp_path: Path
 ) -> None:
@@ -316,6 +318,7 @@ def test_a_full_disk_at_the_start_is_one_clear_sentence(
         assert transaction.execute(sa.select(schema.workers)).all() == [], "nothing is half done"
 
 
+@pytest.mark.any_engine
 def test_a_disk_that_fills_up_costs_lines_and_no_outcome(
     app: JobWarden, database_url: str, rows: Factories, runtime_dir: Path, tmp_path: Path
 ) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
+import pytest
+
 from jobwarden import JobWarden
 from jobwarden.store import schema
 from tests.acceptance.conftest import Start
@@ -61,6 +63,7 @@ def test_a_drain_window_that_is_over_leaves_children_to_themselves(
     worker.gone()
 
 
+@pytest.mark.any_engine
 def test_a_second_term_ends_children_after_their_grace(
     app: JobWarden, rows: Factories, start: Start, gate: Path
 ) -> None:
@@ -79,6 +82,7 @@ def test_a_second_term_ends_children_after_their_grace(
     assert "the supervisor was told to end" in rows.attempts_of(deaf.id)[0]["error"]["message"]
 
 
+@pytest.mark.any_engine
 def test_quit_ends_everything_at_once(app: JobWarden, rows: Factories, start: Start, gate: Path) -> None:
     worker = start(capacity=1)
     deaf = app.enqueue("wait_for", {"gate": str(gate), "lines": 1}, grace=600)
@@ -89,6 +93,7 @@ def test_quit_ends_everything_at_once(app: JobWarden, rows: Factories, start: St
     assert deaf.refresh().state == "retrying"
 
 
+@pytest.mark.any_engine
 def test_hup_brings_new_code_and_leaves_what_runs_alone(
     app: JobWarden, rows: Factories, start: Start, tmp_path: Path, gate: Path
 ) -> None:

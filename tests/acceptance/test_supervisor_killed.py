@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
+import pytest
+
 from jobwarden import JobWarden
 from jobwarden.store import schema
 from tests.acceptance.conftest import Start
@@ -99,6 +101,7 @@ def test_a_child_killed_after_it_noted_its_outcome_has_succeeded(app: JobWarden,
     worker.drain()
 
 
+@pytest.mark.any_engine
 def test_running_attempts_outlive_their_zygote_and_a_new_one_serves(
     app: JobWarden, rows: Factories, start: Start, gate: Path
 ) -> None:
