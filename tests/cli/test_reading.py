@@ -36,6 +36,7 @@ def say(database: Database, job: Values, attempt: Values, *lines: str) -> None:
 
 
 def test_everything_can_be_read(cli: Cli, database: Database, factories: Factories) -> None:
+    cli.env["JOBWARDEN_BEAT_INTERVAL"] = "60"  # the worker's row does not beat
     running = factories.job(JobState.RUNNING, name="store 42", lane="hot")
     queued = factories.job()
     factories.worker(meta={"lanes": ["mail"]})

@@ -13,6 +13,7 @@ def test_wrong_usage_is_2(bare: Cli) -> None:
     bare("nonsense", code=2)
     bare("show", code=2)
     bare("jobs", "--state", "nice", code=2)
+    bare("jobs", "--batch", "nightly", code=2)
     bare("migrate", "--check", "--sql", code=2)
     bare("enqueue", "x", "--params", "{", code=2)
     bare("enqueue", "x", "--params", "[]", code=2)

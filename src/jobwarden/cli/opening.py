@@ -19,7 +19,7 @@ from jobwarden.config import Settings
 from jobwarden.errors import DatabaseUnavailable, NotMigrated
 from jobwarden.runner.application import jobs_of, load_application
 from jobwarden.store import migrate
-from jobwarden.store.database import Database, Fault, Transaction
+from jobwarden.store.database import Database, Transaction
 
 APP_VARIABLE = "JOBWARDEN_APP"
 _T = TypeVar("_T")
@@ -86,7 +86,7 @@ def told(database: Database) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        if database.fault(error) is Fault.OTHER:
+        if not database.fault(error).transient:
             raise
         rule = " ".join(str(error.orig).split())
         raise DatabaseUnavailable(database=database, rule=rule, way_out=_WAY_OUT) from error

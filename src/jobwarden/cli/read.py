@@ -71,7 +71,7 @@ def ps(opening: Opening, as_json: bool) -> None:
 @click.option("--lane")
 @click.option("--job", help="The job's name.")
 @click.option("--label", help="The shown name of a run.")
-@click.option("--batch", help="The whole id of a batch.")
+@click.option("--batch", type=click.UUID, help="The whole id of a batch.")
 @click.option("--tag", "tags", multiple=True, metavar="NAME=VALUE", help="Repeatable; VALUE may end in *.")
 @click.option("--created-by")
 @click.option("--before", metavar="ID", help="The next page: the id that the last page ended with.")
@@ -85,8 +85,11 @@ def jobs(opening: Opening, /, as_json: bool, states: tuple[str, ...], tags: tupl
     """
 
     def listed(transaction: Any) -> job_views.Page:
-        before = find_job(transaction, named.pop("before")) if named["before"] else named.pop("before")
-        wanted = job_views.Filter(states=[JobState(s) for s in states], tags=_tags(tags), before=before, **named)
+        if named["before"]:
+            named["before"] = find_job(transaction, named["before"])
+        if named["batch"]:
+            named["batch"] = str(named["batch"])
+        wanted = job_views.Filter(states=[JobState(state) for state in states], tags=_tags(tags), **named)
         return job_views.listed(transaction, wanted)
 
     page = opening.read(listed)
