@@ -179,7 +179,7 @@ class JobDefinition(Generic[P, C, R]):
 
     def prepare(self) -> None:
         """Build the validators now, as a zygote does before it forks; raises `DefinitionError` for a bad signature."""
-        _ = self._binder, self._run_signature
+        _ = self._binder, self._run_signature, self._plain
 
     # -- calling it later
 
@@ -246,6 +246,8 @@ class JobDefinition(Generic[P, C, R]):
 
     def invoke(self, call: Call, ctx: Any) -> Any:
         """Run the handler to its end, with its services built before and closed after, and give what it returned."""
+        if self._plain:
+            return self._enter(call, ctx, {})
         call_all([hook.starting for hook in self.hooks], ctx)
         failure: BaseException | None = None
         try:
@@ -322,6 +324,11 @@ class JobDefinition(Generic[P, C, R]):
             rule = f"run() takes {signature.params[0].name!r}, which is neither Context nor a service"
             raise DefinitionError(name=self.name, rule=rule, way_out="make it an annotated field of the class")
         return signature
+
+    @cached_property
+    def _plain(self) -> bool:
+        """Whether a run is nothing but the call of a function: no hook, no service, no loop."""
+        return not (self.hooks or self.is_class or self.is_async or self._run_signature.services)
 
     @cached_property
     def _binder(self) -> Binder:

@@ -22,6 +22,7 @@ def test_a_ready_zygote_tells_settings_and_jobs_as_data() -> None:
         assert ready.jobs["add"]["idempotent"] is True
         assert ready.settings["results_max_bytes"] == 65536
         assert probe.alive(ready.process)
+        assert probe.command_line(ready.process.pid) == "jobwarden: zygote tests.runner.jobs:jw"
 
 
 def test_a_seat_is_a_process_of_its_own_known_by_everything_we_have(stage: Stage) -> None:

@@ -11,15 +11,13 @@ _PAGE = resource.getpagesize()
 
 
 class MemoryLimit:
-    """A limit in bytes that is set for the length of a ``with`` block and lifted after it; None is no limit."""
+    """A limit in bytes that is set for the length of a ``with`` block and lifted after it."""
 
-    def __init__(self, memory: int | None) -> None:
+    def __init__(self, memory: int) -> None:
         self._memory = memory
         self._before: tuple[int, int] | None = None
 
     def __enter__(self) -> None:
-        if self._memory is None:
-            return
         resident, data = _use()
         self._before = resource.getrlimit(resource.RLIMIT_DATA)
         self._set(data + max(0, self._memory - resident))

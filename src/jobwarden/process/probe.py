@@ -62,8 +62,11 @@ def stat(pid: int, proc: str = "/proc") -> Stat | None:
 
 def start_time(pid: int) -> int | None:
     """When that process began, in clock ticks since boot; good for nothing but equality."""
-    found = stat(pid)
-    return found.start_time if found else None
+    line = _bytes(f"/proc/{pid}/stat")
+    try:
+        return int(line[line.rindex(b")") + 2 :].split(None, 20)[19])
+    except (ValueError, IndexError):
+        return None
 
 
 def alive(process: ProcessId, proc: str = "/proc") -> bool:
@@ -88,14 +91,14 @@ def threads(pid: int | str = "self") -> dict[int, str]:
 
 def thread_count() -> int:
     """How many threads this process has, C ones included."""
-    return len(os.listdir("/proc/self/task"))
+    return os.stat("/proc/self/task").st_nlink - 2
 
 
 def children(pid: int | str = "self") -> list[int]:
     """The direct children of a process, zombies included; one that begins or ends meanwhile may be missed."""
     found: list[int] = []
     for tid in _numbers(f"/proc/{pid}/task"):
-        found += [int(child) for child in _text(f"/proc/{pid}/task/{tid}/children").split()]
+        found += map(int, _bytes(f"/proc/{pid}/task/{tid}/children").split())
     return found
 
 
@@ -130,8 +133,21 @@ def _numbers(folder: str) -> list[int]:
 
 
 def _text(path: str) -> str:
+    return _bytes(path).decode("utf-8", "replace")
+
+
+def _bytes(path: str) -> bytes:
     try:
-        with open(path, "rb") as file:
-            return file.read().decode("utf-8", "replace")
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return ""
+        return b""
+    try:
+        found = data = os.read(fd, _PAGE)
+        while data:
+            data = os.read(fd, _PAGE)
+            found += data
+        return found
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)

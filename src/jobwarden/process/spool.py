@@ -22,8 +22,8 @@ LOG, ERROR_TEXT, PROGRESS, ARTIFACT, STEP = "l", "e", "p", "a", "s"
 LINE_LIMIT = 65_536
 READ_LIMIT = 4 * 1024 * 1024
 _MARK = "\x1e"
-_KINDS = (LOG, ERROR_TEXT, PROGRESS, ARTIFACT, STEP)
 _PAGE = 4096
+_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 _DEPTH = 16  # MariaDB keeps JSON of 32 levels
 _encode = json.JSONEncoder(separators=(",", ":"), default=repr).encode
 
@@ -43,13 +43,13 @@ class SpoolWriter:
 
     def __init__(self, nonce: str, fd: int = 1) -> None:
         self._fd = fd
-        self._heads = {kind: f"{_MARK}{nonce}{kind}".encode() for kind in _KINDS}
+        self._mark = f"{_MARK}{nonce}".encode()
         self.lost = 0
 
     def emit(self, kind: str, record: dict[str, Any]) -> None:
         """Append one record of that kind."""
         try:
-            os.write(self._fd, b"%b%b\n" % (self._heads[kind], _encode(record).encode()))
+            os.write(self._fd, b"%b%b%b\n" % (self._mark, kind.encode(), _encode(record).encode()))
         except Exception:  # logging can never change an outcome
             self.lost += 1
 
@@ -60,10 +60,10 @@ def spoken() -> tuple[int, int]:
 
 
 def open_spool(runtime: RuntimeDir, nonce: str) -> None:
-    """Make this process's fd 1 and 2 its spool and fd 0 empty; where a file cannot be made, output is dropped."""
-    for target, path in zip((1, 2), runtime.spool_paths(nonce), strict=True):
-        _onto(target, path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    _onto(0, os.devnull, os.O_RDONLY)
+    """Make this process's fd 1 and 2 its spool; where a file cannot be made, output is dropped."""
+    out, err = runtime.spool_paths(nonce)
+    _onto(1, out)
+    _onto(2, err)
 
 
 class Spool:
@@ -309,12 +309,10 @@ def _punch(path: str, end: int) -> None:
         os.close(fd)
 
 
-def _onto(target: int, path: str, flags: int) -> None:
+def _onto(target: int, path: str) -> None:
     try:
-        fd = os.open(path, flags, 0o600)
+        fd = os.open(path, _APPEND, 0o600)
     except OSError:
-        fd = os.open(os.devnull, os.O_RDWR)
-    if fd == target:
-        return
+        fd = os.open(os.devnull, os.O_WRONLY)
     os.dup2(fd, target)
     os.close(fd)

@@ -11,7 +11,7 @@ import json
 import os
 import socket
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import pydantic_core
@@ -19,9 +19,10 @@ import pydantic_core
 Frame: TypeAlias = dict[str, Any]
 
 _LENGTH = struct.Struct(">I")
+_SOL_SOCKET, _SCM_RIGHTS = int(socket.SOL_SOCKET), int(socket.SCM_RIGHTS)
 _PACKET_LIMIT = 60_000
 _MAX_FDS = 4
-CHUNK = 262_144
+CHUNK = 65_536
 
 
 def to_json(value: object) -> bytes:
@@ -35,7 +36,7 @@ def to_json(value: object) -> bytes:
 def from_json(data: bytes) -> Any:
     """The value that JSON bytes spell; raises ValueError."""
     try:
-        return pydantic_core.from_json(data)
+        return pydantic_core.from_json(data, cache_strings="none")
     except ValueError:
         return json.loads(data)
 
@@ -109,10 +110,9 @@ def receive_packet(sock: socket.socket) -> tuple[Frame, list[int]] | None:
         os.close(memory)
 
 
-def _send(sock: socket.socket, data: bytes, fds: Iterable[int]) -> None:
-    rights = array.array("i", fds)
-    ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if rights else []
-    sock.sendmsg([data], ancillary)
+def _send(sock: socket.socket, data: bytes, fds: Sequence[int]) -> None:
+    rights = struct.pack(f"{len(fds)}i", *fds)
+    sock.sendmsg([data], [(_SOL_SOCKET, _SCM_RIGHTS, rights)] if fds else [])
 
 
 def _receive(sock: socket.socket) -> tuple[bytes, list[int]]:

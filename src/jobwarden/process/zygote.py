@@ -4,11 +4,13 @@ It never forks with a second thread alive, because a lock that another thread ho
 ever; it then starts each seat as a fresh interpreter and says why. It is the subreaper of its seats, and it outlives a
 supervisor: exits that nobody listens to are left in the runtime directory, and it goes when its last child is gone.
 What it runs in a child is given to it, since the runner lies above.
+
+A fork costs what parent and child write to afterwards: every page that either touches first is copied. So what a birth
+needs is made before the fork, and the way from the fork to the first claim touches as little as it can.
 """
 
 from __future__ import annotations
 
-import base64
 import gc
 import os
 import select
@@ -20,14 +22,13 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 from jobwarden.domain.stamp import ProcessId
 from jobwarden.process import pidfd, probe
 from jobwarden.process.cgroup import Cgroups
 from jobwarden.process.exits import Exit
-from jobwarden.process.kernel import EnvironmentCell, become_subreaper
+from jobwarden.process.kernel import EnvironmentCell, become_subreaper, collapse_memory
 from jobwarden.process.reaping import Nursery
 from jobwarden.process.runtime_dir import RuntimeDir
 from jobwarden.process.spool import open_spool
@@ -36,29 +37,25 @@ from jobwarden.process.wire import Frame, receive_packet, send_packet
 _REMEMBERED = 1000
 _DEAF_TO = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 INTERNAL_ERROR = 70
-
-
-@dataclass(frozen=True, slots=True)
-class Berth:
-    """What a newborn seat holds: its nonce, its end of the socket, and where its files go."""
-
-    nonce: str
-    sock: socket.socket
-    runtime: RuntimeDir
+ChildMain: TypeAlias = Callable[[str, socket.socket], int]
+_NONCE_KEY = probe.NONCE_VARIABLE.encode()
+#: ``signal.signal`` without the enums that it makes, which cost a fork forty copied pages.
+set_handler: Callable[[int, Any], Any] = sys.modules["_signal"].signal
+_DEFAULT, _INTERRUPT = int(signal.SIG_DFL), signal.default_int_handler
 
 
 class ZygoteServer:
     """Serves forks over a control socket.
 
-    ``child_main`` runs in each forked child and returns its exit code. ``command`` gives the argument vector of a fresh
-    interpreter that serves the same seat on an inherited socket, for when forking is not safe.
+    ``child_main(nonce, socket)`` runs in each forked child and returns its exit code. ``command`` gives the argument
+    vector of a fresh interpreter that serves the same seat on an inherited socket, for when forking is not safe.
     """
 
     def __init__(
         self,
         control: socket.socket,
         runtime: RuntimeDir,
-        child_main: Callable[[Berth], int],
+        child_main: ChildMain,
         command: Callable[[int, str], list[str]],
         cgroups: Cgroups | None = None,
     ) -> None:
@@ -73,7 +70,7 @@ class ZygoteServer:
         self._retired = False
         self._poll = select.poll()
         self._wake = (-1, -1)
-        self._foreign_signals: list[int] = []
+        self._to_default: tuple[int, ...] = ()
 
     def serve(self, greeting: Mapping[str, Any]) -> None:
         """Say that all is ready, then fork and reap until retired or abandoned, and the last child gone."""
@@ -92,7 +89,9 @@ class ZygoteServer:
     def _settle_in(self) -> None:
         become_subreaper()
         self._nursery = Nursery(bystanders=probe.children())
-        self._foreign_signals = [number for number in signal.valid_signals() if callable(signal.getsignal(number))]
+        taken = [number for number in signal.valid_signals() if callable(signal.getsignal(number))]
+        self._to_default = tuple({*map(int, taken), *map(int, _DEAF_TO), int(signal.SIGCHLD)} - {int(signal.SIGINT)})
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         for number in _DEAF_TO:
             signal.signal(number, signal.SIG_IGN)
         self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -104,6 +103,7 @@ class ZygoteServer:
         gc.collect()
         gc.freeze()
         gc.disable()
+        collapse_memory()
 
     def _listen(self) -> None:
         while self._control is not None:
@@ -128,7 +128,7 @@ class ZygoteServer:
 
     def _bear(self) -> None:
         ours, theirs = socket.socketpair()
-        nonce = base64.b32encode(os.urandom(5)).decode().lower()
+        nonce = os.urandom(4).hex()
         reason = thread_reason()
         try:
             with ours, theirs:
@@ -146,10 +146,16 @@ class ZygoteServer:
     def _be_born(self, nonce: str, ours: socket.socket, theirs: socket.socket) -> NoReturn:
         code = INTERNAL_ERROR
         try:
-            ours.close()
             self._leave()
-            become_seat(nonce, self._runtime, self._cell, self._cgroups)
-            code = self._child_main(Berth(nonce, theirs, self._runtime))
+            ours.close()
+            os.setsid()
+            become_subreaper()
+            if self._cgroups is not None:
+                self._cgroups.join(nonce)
+            self._cell.write(nonce.encode())
+            _name_in_environment(nonce)
+            open_spool(self._runtime, nonce)
+            code = self._child_main(nonce, theirs)
         except BaseException:
             os.write(2, traceback.format_exc().encode("utf-8", "replace"))
         finally:
@@ -158,9 +164,9 @@ class ZygoteServer:
     def _leave(self) -> None:
         """Close what is the zygote's and take back its signals; files that the application opened stay its own."""
         signal.set_wakeup_fd(-1)
-        for number in (*_DEAF_TO, signal.SIGCHLD, *self._foreign_signals):
-            signal.signal(number, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number in self._to_default:
+            set_handler(number, _DEFAULT)
+        set_handler(2, _INTERRUPT)
         if self._control is not None:
             self._control.close()
         for fd in self._wake:
@@ -221,18 +227,19 @@ class ZygoteServer:
             sys.stderr.write(f"jobwarden: the exit of {end.process.pid} could not be noted: {problem}\n")
 
 
-def become_seat(nonce: str, runtime: RuntimeDir, cell: EnvironmentCell | None, cgroups: Cgroups | None) -> None:
-    """Make the calling process a seat: own session, own group, own spool, parent of all its descendants, its nonce."""
+def _name_in_environment(nonce: str) -> None:
+    """Show the nonce to what copies ``os.environ``; the C environment has it already, and putenv would move it."""
+    os.environ._data[_NONCE_KEY] = nonce.encode()  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+def become_seat(nonce: str, runtime: RuntimeDir, cgroups: Cgroups | None) -> None:
+    """Make a fresh interpreter a seat: own session, own group, own spool, parent of all its descendants."""
     if os.getsid(0) != os.getpid():
         os.setsid()
     become_subreaper()
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     if cgroups is not None:
         cgroups.join(nonce)
-    if cell is not None:
-        cell.write(nonce)
-    os.environ[probe.NONCE_VARIABLE] = nonce
-    os.environ["JOBWARDEN_SEAT"] = str(runtime.path)
     open_spool(runtime, nonce)
 
 

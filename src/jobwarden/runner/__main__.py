@@ -21,11 +21,12 @@ from jobwarden.process import identity
 from jobwarden.process.cgroup import Cgroups
 from jobwarden.process.runtime_dir import RuntimeDir
 from jobwarden.process.wire import send_packet
-from jobwarden.process.zygote import Berth, ZygoteServer, become_seat
+from jobwarden.process.zygote import ZygoteServer, become_seat
 from jobwarden.runner import handler
 from jobwarden.runner.application import describe, jobs_of, load_application, one_sentence, prepare
 from jobwarden.runner.capture import Capture, say, trace_of
-from jobwarden.runner.child import IDLE_TITLE, Child
+from jobwarden.runner.child import IDLE_TITLE, Become, Child, Registry
+from jobwarden.runner.rehearsal import rehearse
 
 
 class Runner:
@@ -38,6 +39,7 @@ class Runner:
         self._cgroups = Cgroups(Path(options["--cgroup"])) if "--cgroup" in options else None
         self._capture = Capture()
         self._app: Any = None
+        self._unborn: Child
 
     def run(self) -> int:
         """Be a zygote or a seat; the exit code."""
@@ -55,6 +57,10 @@ class Runner:
             self._import()
             prepare(self._app)
             _with_database()
+            rehearse(lambda registry: self._child(registry, Capture(), None))
+            setproctitle(f"jobwarden: zygote {self._spec}")
+            self._unborn = self._child(self._app, self._capture, self._become)
+            os.environ["JOBWARDEN_SEAT"] = str(self._runtime.path)
             greeting = {"op": "ready", "app": self._spec, **describe(self._app), **_whoami()}
         except BaseException as error:
             cause = error.__cause__ or error
@@ -64,17 +70,16 @@ class Runner:
         server.serve(greeting)
         return 0
 
-    def _fork_main(self, berth: Berth) -> int:
-        self._capture.begin(berth.nonce)
+    def _fork_main(self, nonce: str, sock: socket.socket) -> int:
         setproctitle(IDLE_TITLE)
-        return self._serve(berth, become=self._become)
+        return self._unborn.serve(nonce, sock)
 
-    def _become(self, berth: Berth, frames: bytes) -> NoReturn:
+    def _become(self, nonce: str, sock: socket.socket, frames: bytes) -> NoReturn:
         """Go on as a fresh interpreter: same process, same start time, same socket."""
         memory = os.memfd_create("jobwarden-frames", 0)
         os.write(memory, frames)
-        berth.sock.set_inheritable(True)
-        command = self._command(berth.sock.fileno(), berth.nonce)
+        sock.set_inheritable(True)
+        command = self._command(sock.fileno(), nonce)
         self._capture.flush()
         os.execv(command[0], [*command, "--frames-fd", str(memory)])
 
@@ -87,18 +92,21 @@ class Runner:
     def _be_seat(self) -> int:
         sock = socket.socket(fileno=int(self._options["--seat-fd"]))
         sock.set_inheritable(False)
-        berth = Berth(self._options["--nonce"], sock, self._runtime)
-        become_seat(berth.nonce, self._runtime, None, self._cgroups)
+        nonce = os.environ["JOBWARDEN_NONCE"] = self._options["--nonce"]
+        os.environ["JOBWARDEN_SEAT"] = str(self._runtime.path)
+        become_seat(nonce, self._runtime, self._cgroups)
         setproctitle(IDLE_TITLE)
         self._capture.install()
-        self._capture.begin(berth.nonce)
+        self._capture.begin(nonce)
         frames = self._inherited_frames()
         try:
             self._import()
         except BaseException as error:
             say(trace_of(error.__cause__ or error))
-            return self._give_back(berth, frames, one_sentence(error))
-        return self._serve(berth, frames)
+            self._app = _Unimported(one_sentence(error))
+            self._child(self._app, self._capture, None).serve(nonce, sock, frames)
+            return 1
+        return self._child(self._app, self._capture, None).serve(nonce, sock, frames)
 
     def _inherited_frames(self) -> bytes:
         if "--frames-fd" not in self._options:
@@ -107,12 +115,6 @@ class Runner:
             file.seek(0)
             return file.read()
 
-    def _give_back(self, berth: Berth, frames: bytes, why: str) -> int:
-        """The application does not import in this interpreter: no handler began, and the claim is released."""
-        self._app = _Unimported(why)
-        self._serve(berth, frames)
-        return 1
-
     # -- both
 
     def _import(self) -> None:
@@ -120,17 +122,16 @@ class Runner:
         jobs_of(self._app)
         self._capture.prepare()
 
-    def _serve(self, berth: Berth, frames: bytes = b"", become: Any = None) -> int:
-        settings = self._app.settings
-        child = Child(
-            berth,
-            self._app,
-            self._capture,
-            alone=lambda: _with_database().SettlesAlone(settings, berth.runtime, berth.nonce),
+    def _child(self, registry: Registry, capture: Capture, become: Become | None) -> Child:
+        settings, runtime = self._app.settings, self._runtime
+        return Child(
+            runtime,
+            registry,
+            capture,
+            alone=lambda nonce: _with_database().SettlesAlone(settings, runtime, nonce),
             inquiry=lambda: _with_database().DatabaseInquiry(settings),
             become=become,
         )
-        return child.serve(frames)
 
 
 class _Unimported:

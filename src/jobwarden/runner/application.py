@@ -6,9 +6,10 @@ import importlib
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
-from jobwarden.errors import ApplicationImportError, JobWardenError
+from jobwarden.errors import ApplicationImportError, ConfigurationError, JobWardenError
 
 
 def load_application(spec: str) -> Any:
@@ -36,7 +37,8 @@ def load_application(spec: str) -> Any:
 def prepare(app: Any) -> None:
     """Build before the first fork what every seat would build for itself; raises `JobWardenError`."""
     jobs_of(app)
-    app.prepare()
+    with suppress(ConfigurationError):  # the supervisor reads the same settings, and ends with that one sentence
+        app.prepare()
 
 
 def jobs_of(app: Any) -> Mapping[str, Any]:

@@ -14,7 +14,7 @@ import socket
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol, TypeAlias
 
 from setproctitle import setproctitle
 
@@ -23,10 +23,11 @@ from jobwarden.process import probe
 from jobwarden.process.kernel import Timer
 from jobwarden.process.limits import MemoryLimit
 from jobwarden.process.reaping import has_children
+from jobwarden.process.runtime_dir import RuntimeDir
 from jobwarden.process.spool import LOG, spoken
 from jobwarden.process.tree import Member, end_children
 from jobwarden.process.wire import CHUNK, Frame, Inbox, pack, pack_json
-from jobwarden.process.zygote import Berth
+from jobwarden.process.zygote import set_handler
 from jobwarden.runner import handler
 from jobwarden.runner.capture import Capture, trace_of
 from jobwarden.runner.outcome import Alone, Meter, Outcomes
@@ -34,6 +35,7 @@ from jobwarden.runner.outcome import Alone, Meter, Outcomes
 IDLE_TITLE = "jobwarden: seat (idle)"
 _LEFTOVER_GRACE = 1.0
 _UNKNOWN_DELAY = (5.0, 300.0)
+_SIGTERM, _DONTWAIT = int(signal.SIGTERM), int(socket.MSG_DONTWAIT)
 _HELD_FRAMES = 32
 _HELD_SECONDS = 0.005
 _HELD_TOO_LONG = signal.SIGURG  # ignored by default, and used by hardly anybody
@@ -41,6 +43,10 @@ _HELPERS = (
     ("resource_tracker", "_resource_tracker", "_fd", "_pid"),
     ("forkserver", "_forkserver", "_forkserver_alive_fd", "_forkserver_pid"),
 )
+
+
+#: Goes on as a fresh interpreter, given the nonce, the socket and the frames that were read already.
+Become: TypeAlias = Callable[[str, socket.socket, bytes], NoReturn]
 
 
 class Registry(Protocol):
@@ -83,21 +89,21 @@ class Child:
 
     def __init__(
         self,
-        berth: Berth,
+        runtime: RuntimeDir,
         registry: Registry,
         capture: Capture,
         *,
-        alone: Callable[[], Alone],
+        alone: Callable[[str], Alone],
         inquiry: Callable[[], Inquiry],
-        become: Callable[[Berth, bytes], None] | None,
+        become: Become | None,
     ) -> None:
-        self._sock = berth.sock
-        self._berth = berth
+        self._sock: socket.socket
+        self._nonce = ""
         self._registry = registry
         self._capture = capture
         self._inquiry = inquiry
         self._become = become
-        self._outcomes = Outcomes(berth.runtime, berth.nonce, alone)
+        self._outcomes = Outcomes(runtime, alone)
         self._inbox = Inbox()
         self._claims: deque[Frame] = deque()
         self._outbox: list[bytes] = []
@@ -115,14 +121,18 @@ class Child:
         self._meter = Meter()
         self._spoken = (0, 0)
 
-    def serve(self, first: bytes = b"") -> int:
+    def serve(self, nonce: str, sock: socket.socket, first: bytes = b"") -> int:
         """Run claims until there are no more for this seat; the exit code. ``first``: frames that were read already."""
-        signal.signal(signal.SIGTERM, self._on_term)
-        self._obey(self._inbox.feed(first))
+        self._nonce, self._sock = nonce, sock
+        self._capture.begin(nonce)
+        self._outcomes.begin(nonce)
+        set_handler(_SIGTERM, self._on_term)
+        if first:
+            self._obey(self._inbox.feed(first))
         code = 0
         while (claim := self._next_claim()) is not None:
             if claim["isolation"] == "exec" and self._become is not None:
-                self._become(self._berth, pack(claim) + self._inbox.rest)
+                self._become(self._nonce, self._sock, pack(claim) + self._inbox.rest)
             ended_with = self._run(claim)
             if claim["isolation"] != "pool":
                 code = ended_with
@@ -196,7 +206,8 @@ class Child:
 
     def _run(self, claim: Frame) -> int:
         """Run one claim; its exit code."""
-        self._receive(socket.MSG_DONTWAIT)
+        if claim["isolation"] == "pool":
+            self._receive(_DONTWAIT)
         attempt_id = claim["attempt_id"]
         if self._alone:
             self._claims.appendleft(claim)
@@ -279,8 +290,11 @@ class Child:
         self._entered = True
         if claim["attempt_id"] in self._stopped:
             attempt.stop()
-        with MemoryLimit(None if pooled else claim.get("memory")):
+        if pooled or claim.get("memory") is None:
             report = handler.run(attempt.job, call, attempt.context, claim["results_max_bytes"])
+        else:
+            with MemoryLimit(claim["memory"]):
+                report = handler.run(attempt.job, call, attempt.context, claim["results_max_bytes"])
         self._entered = False
         self._stopped.discard(claim["attempt_id"])
         if has_children():
@@ -313,7 +327,7 @@ class Child:
             if attempt is None and not self._claims and not len(self._outcomes):
                 os._exit(0)
             return
-        self._receive(socket.MSG_DONTWAIT)
+        self._receive(_DONTWAIT)
         named, self._stopped = self._stopped, set()
         if not named or attempt.claim["attempt_id"] in named:
             attempt.stop()

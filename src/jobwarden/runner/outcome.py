@@ -30,11 +30,16 @@ class Alone(Protocol):
 class Outcomes:
     """The outcomes of one seat that nobody has acknowledged yet."""
 
-    def __init__(self, runtime: RuntimeDir, nonce: str, alone: Callable[[], Alone]) -> None:
+    def __init__(self, runtime: RuntimeDir, alone: Callable[[str], Alone]) -> None:
         self._runtime = runtime
-        self._journal = Journal(runtime.journal_path(nonce))
+        self._nonce = ""
+        self._journal: Journal | None = None
         self._alone = alone
         self._waiting: dict[str, tuple[Claim, bytes, tuple[int, int]]] = {}
+
+    def begin(self, nonce: str) -> None:
+        """These are the outcomes of that seat."""
+        self._nonce = nonce
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -46,6 +51,8 @@ class Outcomes:
         self._waiting[attempt_id] = (claim, body, begin)
         try:
             if claim["isolation"] == "pool":
+                if self._journal is None:
+                    self._journal = Journal(self._runtime.journal_path(self._nonce))
                 self._journal.append(body)
             else:
                 self._runtime.write_outcome_json(attempt_id, body)
@@ -59,7 +66,7 @@ class Outcomes:
             known = self._waiting.pop(attempt_id, None)
             if known is not None and known[0]["isolation"] != "pool":
                 self._runtime.remove_outcome(attempt_id)
-        if not self._waiting or self._journal.grown:
+        if self._journal is not None and (not self._waiting or self._journal.grown):
             self._journal.keep_only(body for _, body, _ in self._waiting.values())
 
     def settle_alone(self) -> None:
@@ -67,7 +74,7 @@ class Outcomes:
         if not self._waiting:
             return
         try:
-            alone = self._alone()
+            alone = self._alone(self._nonce)
             for attempt_id, (claim, body, begin) in list(self._waiting.items()):
                 alone(claim, from_json(body), begin)
                 self.acknowledged([attempt_id])
