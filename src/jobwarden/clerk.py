@@ -23,7 +23,7 @@ from jobwarden.errors import DatabaseReadOnly, DatabaseUnavailable, NotMigrated
 from jobwarden.handle import Snapshot
 from jobwarden.hooks import Hooks, call_all
 from jobwarden.lifecycle import operate
-from jobwarden.lifecycle.enqueue import Writer, enqueue
+from jobwarden.lifecycle.enqueue import Writer, enqueue, enqueue_alike
 from jobwarden.lifecycle.join import join, join_async
 from jobwarden.options import Bound, Terms
 from jobwarden.store.database import Database, Fault, Transaction
@@ -34,6 +34,7 @@ Calls = Sequence[tuple[Bound, Terms]]
 T = TypeVar("T")
 _MIGRATE = "run `jobwarden migrate`"
 _UNMIGRATED = ("no such table", "no such column", "does not exist", "doesn't exist", "Unknown column")
+_MANY = 500  # jobs from which streaming beats one statement, though it takes a transaction of several
 _PAUSES = (0.02, 0.08, 0.3, 1.2)  # seconds between repetitions, before jitter
 
 
@@ -49,7 +50,7 @@ class Clerk:
         if connection is not None:
             enqueued = join(self.database, connection, order.write, self.database.announce)
         elif order.calls:
-            enqueued = self._repeated(self.database.step if order.is_one_step else self.database.write, order.write)
+            enqueued = self._repeated(self.database.step if order.is_one_step else self.database.write, order.write_own)
             self.database.announce()
         else:
             enqueued = []
@@ -132,22 +133,40 @@ class _Order:
     def __init__(self, calls: Calls, chunk: int) -> None:
         self.calls, self._chunk = calls, chunk
         self._ids = new_ids(len(calls))
+        self._is_plain = not any(terms.has_key or terms.tags or call.promoted for call, terms in calls)
+        self._tried = False
 
     @property
     def is_one_step(self) -> bool:
-        """Whether a single statement can write it all: one chunk, no keys to look up, no tags."""
-        if len(self.calls) > self._chunk:
-            return False
-        return not any(terms.has_key or terms.tags or call.promoted for call, terms in self.calls)
+        """Whether a single statement can write it all: few, no keys to look up, no tags."""
+        return self._is_plain and len(self.calls) < min(_MANY, self._chunk + 1)
 
-    def write(self, writer: Writer) -> list[Enqueued]:
-        """Write it all."""
+    def write_own(self, transaction: Transaction) -> list[Enqueued]:
+        """Write it all in a transaction of our own, the quick way if it is much and cannot be there yet."""
+        again, self._tried = self._tried, True
+        if again or not self._is_plain or len(self.calls) < _MANY or not transaction.facts.pours_rows:
+            return self.write(transaction, again)
+        enqueue_alike(transaction, self._alike())
+        return [Enqueued(job_id, True) for job_id in self._ids]
+
+    def write(self, writer: Writer, again: bool = False) -> list[Enqueued]:
+        """Write it all; ``again`` if it may be there already."""
         enqueued: list[Enqueued] = []
         for begin in range(0, len(self.calls), self._chunk):
-            enqueued += enqueue(writer, self.drafts(begin, begin + self._chunk))
+            enqueued += enqueue(writer, self.drafts(begin, begin + self._chunk), again)
         return enqueued
 
     def drafts(self, begin: int = 0, end: int | None = None) -> list[Draft]:
         """A stretch of it as drafts."""
         pairs = zip(self.calls[begin:end], self._ids[begin:end], strict=True)
         return [call.draft(job_id, terms) for (call, terms), job_id in pairs]
+
+    def _alike(self) -> list[tuple[Draft, list[tuple[str, str]]]]:
+        """The calls of each job on the same terms, as one draft with the ids and params of them all."""
+        alike: dict[tuple[str, int], tuple[Draft, list[tuple[str, str]]]] = {}
+        for (call, terms), job_id in zip(self.calls, self._ids, strict=True):
+            key = (call.job, id(terms))
+            if key not in alike:
+                alike[key] = (call.draft(job_id, terms), [])
+            alike[key][1].append((job_id, call.params))
+        return list(alike.values())

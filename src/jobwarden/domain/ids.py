@@ -20,18 +20,21 @@ class Uuid7:
 
     def next(self) -> str:
         """The next id, above every id that this source gave before."""
-        now = self._milliseconds()
+        now, chance = self._milliseconds(), self._bits(48)
         if now > self._last:
             self._last, self._counter = now, self._bits(_COUNTER_BITS - 1)
         else:
-            self._counter = (self._counter + 1 + self._bits(16)) & _COUNTER_MASK
+            self._counter = (self._counter + 1 + (chance >> 32)) & _COUNTER_MASK
             self._last += self._counter < 1 << 17
-        return _text(self._last, self._counter, self._bits(32))
+        return _text(self._last, self._counter, chance & 0xFFFFFFFF)
 
 
 def _text(milliseconds: int, counter: int, tail: int) -> str:
-    high = (counter >> 30) & 0xFFF
-    middle = counter & 0x3FFFFFFF
-    value = milliseconds << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | middle << 32 | tail
-    digits = f"{value:032x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    return "%08x-%04x-%04x-%04x-%04x%08x" % (  # noqa: UP031 - twice as fast
+        milliseconds >> 16,
+        milliseconds & 0xFFFF,
+        0x7000 | counter >> 30,
+        0x8000 | counter >> 16 & 0x3FFF,
+        counter & 0xFFFF,
+        tail,
+    )

@@ -11,8 +11,8 @@ from jobwarden.domain.claims import Isolation
 from jobwarden.domain.draft import Draft, Enqueued
 from jobwarden.domain.recovery import Backoff, OnLost
 from jobwarden.errors import IdempotencyConflict
-from jobwarden.store.database import encode, instant
-from jobwarden.store.jobs import by_key_statement, insert_statements, tag_statement
+from jobwarden.store.database import Transaction, encode, instant
+from jobwarden.store.jobs import by_id_statement, by_key_statement, insert_statements, pour, tag_statement
 
 _DEFAULT_BACKOFF = Backoff()
 _DEFAULT_GRACE = 10.0
@@ -31,14 +31,17 @@ class Writer(Protocol):
         ...
 
 
-def enqueue(writer: Writer, drafts: Sequence[Draft]) -> list[Enqueued]:
+def enqueue(writer: Writer, drafts: Sequence[Draft], again: bool = False) -> list[Enqueued]:
     """Insert the drafts and say for each what became of it, in their order.
 
     A draft whose idempotency key is taken gives the job that holds it; raises `IdempotencyConflict` where that job is
-    another one or has other params.
+    another one or has other params. ``again``: they may be there already, from a commit whose answer was lost.
     """
     keyed = [draft for draft in drafts if draft.idempotency_key is not None]
     fresh = _first_of_each_key(drafts) if keyed else drafts
+    if again and not writer.chains_writes:
+        there = {str(row["id"]) for row in writer.send(by_id_statement(), encode({"id": d.id} for d in fresh))}
+        fresh = [draft for draft in fresh if draft.id not in there]
     given = encode(map(_row, fresh))
     *writes, last = insert_statements(writer.chains_writes)
     for write in writes:
@@ -50,6 +53,14 @@ def enqueue(writer: Writer, drafts: Sequence[Draft]) -> list[Enqueued]:
     born = {str(row["id"]) for row in writer.send(last, given)}
     _tag(writer, [draft for draft in fresh if draft.id in born])
     return _matched(writer, drafts, keyed, born)
+
+
+def enqueue_alike(transaction: Transaction, alike: Sequence[tuple[Draft, Sequence[tuple[str, str]]]]) -> None:
+    """Insert many new jobs the quick way, where ``transaction.facts.pours_rows``: no keys, no tags, and never again.
+
+    Each draft stands for the jobs that differ from it in id and params only.
+    """
+    pour(transaction, [({**_row(draft), "due": draft.available_at}, jobs) for draft, jobs in alike])
 
 
 def _row(draft: Draft) -> dict[str, Any]:
@@ -112,7 +123,7 @@ def _matched(writer: Writer, drafts: Sequence[Draft], keyed: Sequence[Draft], bo
             continue
         holder = holders[draft.idempotency_key]
         _same(draft, holder)
-        results.append(Enqueued(str(holder["id"]), False))
+        results.append(Enqueued(str(holder["id"]), str(holder["id"]) == draft.id))
     return results
 
 

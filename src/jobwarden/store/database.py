@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import Connection, CursorResult, Engine, Executable, create_engine, event, select
+from sqlalchemy import Connection, CursorResult, Engine, Executable, Table, create_engine, event, select
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.sql.dml import UpdateBase
@@ -99,8 +100,8 @@ class Options(Protocol):
 class Transaction:
     """One open transaction. Statements take their rows as ``rows=encode(...)`` and other parameters by name."""
 
-    def __init__(self, connection: Connection, facts: Facts) -> None:
-        self.connection, self.facts = connection, facts
+    def __init__(self, connection: Connection, facts: Facts, spell: Callable[[str], str] = str) -> None:
+        self.connection, self.facts, self._spell = connection, facts, spell
 
     def execute(self, statement: Executable, **parameters: Any) -> CursorResult[Any]:
         """Run one statement."""
@@ -123,6 +124,17 @@ class Transaction:
         """Run a statement whose one parameter is ``rows``, and give what it returns."""
         result = self.execute(statement, rows=rows)
         return [dict(row) for row in result.mappings()] if result.returns_rows else []
+
+    def pour(self, table: Table, columns: Iterable[str], lines: Iterable[str]) -> None:
+        """Stream lines of `Facts.field` texts into a table, on engines that can (``facts.pours_rows``)."""
+        raw: Any = self.connection.connection.driver_connection
+        try:
+            self.facts.pour(raw, self._spell(table.name), columns, lines)
+        except self.connection.dialect.loaded_dbapi.Error as error:
+            base = self.connection.dialect.loaded_dbapi.Error
+            raise DBAPIError.instance(
+                f"COPY {table.name}", None, error, base, dialect=self.connection.dialect
+            ) from error
 
     def now(self) -> datetime:
         """The database's clock."""
@@ -180,7 +192,7 @@ class Database:
     def write(self) -> Iterator[Transaction]:
         """A transaction that may write: committed at the end, rolled back on an error."""
         with self.engine.connect().execution_options(jobwarden_write=True) as connection, connection.begin():
-            yield Transaction(connection, self.facts)
+            yield Transaction(connection, self.facts, self.spell)
 
     @contextmanager
     def step(self) -> Iterator[Transaction]:
@@ -190,13 +202,13 @@ class Database:
                 yield transaction
             return
         with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            yield Transaction(connection, self.facts)
+            yield Transaction(connection, self.facts, self.spell)
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
         """A transaction that only reads."""
         with self.engine.connect() as connection, connection.begin():
-            yield Transaction(connection, self.facts)
+            yield Transaction(connection, self.facts, self.spell)
 
     def attempt(
         self, work: Callable[[Transaction], _T], tries: int = 5, pause: Callable[[int], None] = lambda n: None
@@ -300,8 +312,8 @@ class Database:
     def _make_engine(self) -> Engine:
         options, facts = self.options, self.facts
         arguments = facts.connect_args(options.statement_timeout, options.connect_timeout, options.pgbouncer)
-        if facts.notifies and options.schema_name:
-            arguments["options"] = f"{arguments.get('options', '')} -c search_path={options.schema_name}"
+        if facts.notifies:
+            arguments["options"] = _server_options(self.url, arguments, options.schema_name)
         url = _with_driver(self.url, facts)
         try:
             engine = create_engine(url, connect_args=arguments, pool_recycle=1800, **facts.engine_options())
@@ -341,7 +353,16 @@ def _parse(url: str) -> URL:
         if known_engine:
             return parsed
         rule = f"{parsed.get_backend_name()!r} is no engine that JobWarden knows"
-    raise ConfigurationError(name="database_url", value=url, rule=rule, way_out=f"write it as {known}")
+    hidden = re.sub(r"(//[^:/@]*):[^@]*@", r"\1:***@", url)
+    raise ConfigurationError(name="database_url", value=hidden, rule=rule, way_out=f"write it as {known}")
+
+
+def _server_options(url: URL, arguments: Mapping[str, Any], schema_name: str | None) -> str:
+    """A connection's settings: those in the URL first, because an argument of the same name hides them."""
+    given = url.query.get("options", "")
+    path = f"-c search_path={schema_name}" if schema_name else ""
+    words = (given if isinstance(given, str) else " ".join(given), arguments.get("options", ""), path)
+    return " ".join(word for word in words if word)
 
 
 def _with_driver(url: URL, facts: Facts) -> URL:

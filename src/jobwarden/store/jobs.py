@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, Select, case, func, insert, literal_column, null, or_, select
 from sqlalchemy.sql.dml import UpdateBase
 
 from jobwarden.domain.states import Actor, JobState
-from jobwarden.store.database import after, now, rows, skipping_duplicates
+from jobwarden.store.database import Transaction, after, encode, now, rows, skipping_duplicates
 from jobwarden.store.schema import counters, events, jobs, tags
 
 DRAFT_SPEC = {
@@ -91,6 +93,70 @@ def insert_statements(chains_writes: bool) -> list[Any]:
     return [_whole] if chains_writes else [_insert, *_steps, _ids]
 
 
+Alike = Sequence[tuple[Mapping[str, Any], Sequence[tuple[str, str]]]]
+
+_sums = rows("sums", lane="text", state="text", number="int")
+_count_born = insert(counters).from_select(
+    ["scope", "name", "state", "delta"],
+    select(literal_column("'lane'"), _sums.c.lane, _sums.c.state, func.sum(_sums.c.number)).group_by(
+        _sums.c.lane, _sums.c.state
+    ),
+)
+
+
+def pour(transaction: Transaction, alike: Alike) -> None:
+    """Insert new jobs with their first ledger rows and counters by streaming them, on engines that can.
+
+    ``alike`` are drafts (columns of DRAFT_SPEC) without id and params, and the id and params of each job like it.
+    """
+    moment, field = transaction.now(), transaction.facts.field
+    known = [(_born_at(moment, draft), jobs_alike) for draft, jobs_alike in alike]
+    first = known[0][0]
+    transaction.pour(jobs, ("id", "params", *first), _job_lines(known, field))
+    transaction.pour(events, ("job_id", *_note(first, moment)), _event_lines(known, moment, field))
+    sums = [{"lane": draft["lane"], "state": draft["state"], "number": len(jobs_alike)} for draft, jobs_alike in known]
+    transaction.execute(_count_born, rows=encode(sums))
+
+
+def _born_at(moment: datetime, draft: Mapping[str, Any]) -> dict[str, Any]:
+    """What `_birth` says, for a moment that is known."""
+    due = draft["due"] or moment + timedelta(seconds=draft["delay"] or 0)
+    later = due > moment
+    plain = {name: draft.get(name) for name in DRAFT_SPEC if name not in ("id", "params", "delay", "due")}
+    return {
+        **plain,
+        "state": (JobState.PENDING if later else JobState.QUEUED).value,
+        "available_at": due if later else moment,
+        "queued_at": None if later else moment,
+        "created_at": moment,
+        "updated_at": moment,
+    }
+
+
+def _note(born: Mapping[str, Any], moment: datetime) -> dict[str, Any]:
+    return {
+        "level": "job",
+        "to_state": born["state"],
+        "actor_type": Actor.CLIENT.value,
+        "actor_id": born["created_by"],
+        "created_at": moment,
+    }
+
+
+def _job_lines(known: Alike, field: Callable[[Any], str]) -> Iterator[str]:
+    for born, jobs_alike in known:
+        rest = "".join(f"\t{field(value)}" for value in born.values()) + "\n"
+        for job_id, params in jobs_alike:
+            yield f"{job_id}\t{field(params)}{rest}"
+
+
+def _event_lines(known: Alike, moment: datetime, field: Callable[[Any], str]) -> Iterator[str]:
+    for born, jobs_alike in known:
+        rest = "".join(f"\t{field(value)}" for value in _note(born, moment).values()) + "\n"
+        for job_id, _ in jobs_alike:
+            yield job_id + rest
+
+
 def tag_statement() -> UpdateBase:
     """The statement that writes tags; its one parameter ``rows`` has job_id, name and value."""
     return _tag
@@ -105,3 +171,12 @@ _by_key = select(jobs.c.id, jobs.c.job, jobs.c.params, jobs.c.idempotency_key).s
 def by_key_statement() -> Select[Any]:
     """The statement that finds jobs by idempotency key; its one parameter ``rows`` has idempotency_key."""
     return _by_key
+
+
+_wanted = rows("wanted", id="id")
+_by_id = select(jobs.c.id).select_from(_wanted.join(jobs, jobs.c.id == _wanted.c.id))
+
+
+def by_id_statement() -> Select[Any]:
+    """The statement that finds jobs by id; its one parameter ``rows`` has id."""
+    return _by_id

@@ -29,7 +29,7 @@ def newest() -> str:
 def current(database: Database) -> str | None:
     """The schema revision that the database is at; None if it has no tables of ours."""
     with database.read() as transaction:
-        return _context(transaction.connection).get_current_revision()
+        return _context(database, transaction.connection).get_current_revision()
 
 
 def check(database: Database) -> None:
@@ -52,7 +52,9 @@ def migrate(database: Database) -> list[str]:
         raise DatabaseReadOnly(database=database, rule="it is read-only", way_out="connect to the primary")
     try:
         with _locked(database) as connection:
-            return _upgrade(connection)
+            if database.options.schema_name:
+                database.facts.make_schema(connection, database.options.schema_name)
+            return _upgrade(database, connection)
     except DBAPIError as error:
         if database.fault(error) is Fault.READ_ONLY:
             raise DatabaseReadOnly(
@@ -72,7 +74,7 @@ def statements(database: Database) -> str:
 
     environment = EnvironmentContext(_config(), script)
     url = database.engine.url.render_as_string(hide_password=True)
-    environment.configure(url=url, fn=steps, as_sql=True, output_buffer=out, version_table=f"{PREFIX}version")
+    environment.configure(url=url, fn=steps, as_sql=True, output_buffer=out, version_table=_version_table(database))
     with environment.begin_transaction():
         environment.run_migrations()
     return database.spell(out.getvalue())
@@ -88,12 +90,12 @@ def _locked(database: Database) -> Iterator[Connection]:
             database.facts.unlock_schema(connection, f"{PREFIX}{database.fingerprint}")
 
 
-def _upgrade(connection: Connection) -> list[str]:
+def _upgrade(database: Database, connection: Connection) -> list[str]:
     script = _script()
     applied: list[str] = []
-    before = _context(connection).get_current_revision()
+    before = _context(database, connection).get_current_revision()
     if before is not None and before not in {revision.revision for revision in script.walk_revisions()}:
-        raise MigrationNewer(database=connection.engine.url.render_as_string(hide_password=True), found=before)
+        raise MigrationNewer(database=database, found=before)
 
     def steps(revision: Any, context: Any) -> Any:
         found = script._upgrade_revs("head", revision)  # noqa: SLF001 - what alembic's own command does
@@ -101,13 +103,18 @@ def _upgrade(connection: Connection) -> list[str]:
         return found
 
     environment = EnvironmentContext(_config(), script)
-    environment.configure(connection=connection, fn=steps, version_table=f"{PREFIX}version")
+    environment.configure(connection=connection, fn=steps, version_table=_version_table(database))
     environment.run_migrations()
     return applied
 
 
-def _context(connection: Connection) -> MigrationContext:
-    return MigrationContext.configure(connection, opts={"version_table": f"{PREFIX}version"})
+def _context(database: Database, connection: Connection) -> MigrationContext:
+    return MigrationContext.configure(connection, opts={"version_table": _version_table(database)})
+
+
+def _version_table(database: Database) -> str:
+    """Spelled here, because Alembic asks for it by a parameter too, and only the text of a statement is respelled."""
+    return database.spell(f"{PREFIX}version")
 
 
 def _config() -> Config:

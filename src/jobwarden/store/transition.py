@@ -274,9 +274,7 @@ _start = Step(
 )
 
 
-def start_attempts(
-    transaction: Transaction, moves: Sequence[Row], actor: Actor, actor_id: str | None
-) -> list[Row]:
+def start_attempts(transaction: Transaction, moves: Sequence[Row], actor: Actor, actor_id: str | None) -> list[Row]:
     """Take dispatched attempts to running. Rows: job_id, attempt_id, token, ago (seconds since the start was said)."""
     check_attempt(AttemptState.DISPATCHED, AttemptState.RUNNING, actor)
     return _start.apply(transaction, moves, actor_type=actor.value, actor_id=actor_id)
@@ -362,9 +360,7 @@ _close = Step(
 )
 
 
-def close_attempts(
-    transaction: Transaction, moves: Sequence[Row], actor: Actor, actor_id: str | None
-) -> list[Row]:
+def close_attempts(transaction: Transaction, moves: Sequence[Row], actor: Actor, actor_id: str | None) -> list[Row]:
     """End attempts in flight and move their jobs on. Rows: the columns of an outcome; see `lifecycle.settle`."""
     for job_to, attempt_to in {(move["job_to"], move["attempt_to"]) for move in moves}:
         check_job(JobState.RUNNING, JobState(job_to), actor)
@@ -425,9 +421,7 @@ def _move_writes(won: FromClause) -> list[UpdateBase]:
 _move = Step("move", _MOVE_SPEC, {"lane": "text"}, _move_found, _move_writes)
 
 
-def move_jobs(
-    transaction: Transaction, moves: Sequence[Row], actor: Actor, actor_id: str | None
-) -> list[Row]:
+def move_jobs(transaction: Transaction, moves: Sequence[Row], actor: Actor, actor_id: str | None) -> list[Row]:
     """Move jobs without an attempt in flight. Rows: job_id, origin, target, and optionally now_due, reason, context."""
     for origin, target in {(move["origin"], move["target"]) for move in moves}:
         check_job(JobState(origin), JobState(target), actor)

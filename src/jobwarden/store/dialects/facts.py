@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -47,6 +47,7 @@ class Facts:
     chains_writes: bool = False  # several writes in one statement, as data-modifying CTEs
     returns_updates: bool = False  # UPDATE ... RETURNING
     notifies: bool = False  # LISTEN and NOTIFY
+    pours_rows: bool = False  # many rows streamed into a table as text, past the planner
     one_machine: bool = False  # the data are a local file
 
     def connect_args(self, statement_timeout: float, connect_timeout: float, pooled: bool) -> dict[str, Any]:
@@ -67,6 +68,17 @@ class Facts:
     def fault(self, error: BaseException) -> Fault:
         """Class an error of the driver."""
         raise NotImplementedError
+
+    def pour(self, raw: Any, sql_name: str, columns: Iterable[str], lines: Iterable[str]) -> None:
+        """Stream lines of `field` texts, each ended by a newline, into a table over a raw connection."""
+        raise NotImplementedError
+
+    def field(self, value: str | float | bool | None) -> str:
+        """A value as `pour` takes it."""
+        raise NotImplementedError
+
+    def make_schema(self, connection: Any, name: str) -> None:
+        """Make the schema of the tables if it is not there, where the engine has schemas inside a database."""
 
     def lock_schema(self, connection: Any, name: str) -> None:
         """Wait until nobody else migrates; held until `unlock_schema` or the end of the transaction."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import text
@@ -13,7 +15,15 @@ _CONFLICTS = {"40001", "40P01", "55P03", "57014", "55006"}
 # Our statements name few rows by key and join from there, in tables that may be new and unanalysed: without this the
 # planner scans such tables whole, or joins them the other way round.
 _BY_KEY = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c join_collapse_limit=1 -c jit=off"
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+_BLOCK = 512  # lines sent at once: the server reads them while the next are made
 _LOST_CLASSES = ("08", "53", "57P", "58")
+
+
+def _blocks(lines: Iterable[str]) -> Iterator[str]:
+    source = iter(lines)
+    while some := "".join(islice(source, _BLOCK)):
+        yield some
 
 
 class Listener:
@@ -49,6 +59,7 @@ class PostgreSQL(Facts):
     chains_writes = True
     returns_updates = True
     notifies = True
+    pours_rows = True
 
     def connect_args(self, statement_timeout: float, connect_timeout: float, pooled: bool) -> dict[str, Any]:
         network = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
@@ -79,6 +90,22 @@ class PostgreSQL(Facts):
 
     def listen(self, raw: Any, channel: str) -> Listener:
         return Listener(raw, channel)
+
+    def pour(self, raw: Any, sql_name: str, columns: Iterable[str], lines: Iterable[str]) -> None:
+        with raw.cursor() as cursor, cursor.copy(f"COPY {sql_name} ({', '.join(columns)}) FROM STDIN") as copy:
+            for some in _blocks(lines):
+                copy.write(some)
+
+    def field(self, value: str | float | bool | None) -> str:
+        if value is None:
+            return "\\N"
+        text = str(value)
+        return text if text.isprintable() and "\\" not in text else text.translate(_ESCAPES)
+
+    def make_schema(self, connection: Any, name: str) -> None:
+        found = connection.execute(text("SELECT 1 FROM pg_namespace WHERE nspname = :name"), {"name": name})
+        if found.scalar() is None:  # IF NOT EXISTS would need the right to create one even where it is there
+            connection.execute(text(f'CREATE SCHEMA "{name}"'))
 
     def lock_schema(self, connection: Any, name: str) -> None:
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": name})
