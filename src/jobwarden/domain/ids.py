@@ -28,13 +28,33 @@ class Uuid7:
             self._last += self._counter < 1 << 17
         return _text(self._last, self._counter, chance & 0xFFFFFFFF)
 
+    def take(self, count: int) -> list[str]:
+        """The next ``count`` ids; many at once cost half as much, because they share one look at the clock."""
+        ids: list[str] = []
+        while len(ids) < count:
+            ids.append(self.next())
+            ids += self._more(_stamp(self._last), count - len(ids))
+        return ids
+
+    def _more(self, stamp: str, count: int) -> list[str]:
+        """At most ``count`` ids of the same millisecond as the last one: fewer if the counter is used up."""
+        ids, counter, bits = [], self._counter, self._bits
+        for _ in range(min(count, (_COUNTER_MASK - counter) >> 16)):
+            chance = bits(48)
+            counter += 1 + (chance >> 32)
+            high, low = counter >> 16, counter & 0xFFFF
+            ids.append(stamp + _FORM % (0x7000 | high >> 14, 0x8000 | high & 0x3FFF, low, chance & 0xFFFFFFFF))
+        self._counter = counter
+        return ids
+
+
+_FORM = "%04x-%04x-%04x%08x"  # the fastest of the spellings
+
 
 def _text(milliseconds: int, counter: int, tail: int) -> str:
-    return "%08x-%04x-%04x-%04x-%04x%08x" % (  # noqa: UP031 - twice as fast
-        milliseconds >> 16,
-        milliseconds & 0xFFFF,
-        0x7000 | counter >> 30,
-        0x8000 | counter >> 16 & 0x3FFF,
-        counter & 0xFFFF,
-        tail,
-    )
+    high, low = counter >> 16, counter & 0xFFFF
+    return _stamp(milliseconds) + _FORM % (0x7000 | high >> 14, 0x8000 | high & 0x3FFF, low, tail)
+
+
+def _stamp(milliseconds: int) -> str:
+    return f"{milliseconds >> 16:08x}-{milliseconds & 0xFFFF:04x}-"

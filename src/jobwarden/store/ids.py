@@ -23,7 +23,7 @@ def new_id() -> str:
 def new_ids(count: int) -> list[str]:
     """``count`` rising ids at once."""
     with _lock:
-        return [_source.next() for _ in range(count)]
+        return _source.take(count)
 
 
 def _begin_anew() -> None:
