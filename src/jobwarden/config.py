@@ -94,7 +94,9 @@ class Settings(BaseModel):
     claim_driver: ClaimDriver = Field(
         ClaimDriver.AUTO, description="How jobs are claimed: auto (by what the database can), locking or racing."
     )
-    poll_min: Pause = Field(0.02, description="Shortest time in seconds between two looks for jobs, after one that found some.")
+    poll_min: Pause = Field(
+        0.02, description="Shortest time in seconds between two looks for jobs, after one that found some."
+    )
     poll_idle: Pause = Field(2.0, description="Longest time in seconds between two looks for jobs when there are none.")
     beat_interval: Pause = Field(2.0, description="Seconds between a daemon's heartbeats and ownership queries.")
     missed_beats: int = Field(5, ge=2, description="Heartbeats missed in a row before a daemon is declared dead.")

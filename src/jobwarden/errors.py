@@ -54,9 +54,9 @@ class DefinitionError(JobWardenError, TypeError):
 
 
 class IdempotencyUndeclared(DefinitionError):
-    """The job {name!r} must say idempotent=True or idempotent=False; there is no default. Choose True only if running it
-    twice does no harm, because a lost attempt is then run again, and False otherwise, because a lost attempt then waits
-    for a person."""
+    """The job {name!r} must say idempotent=True or idempotent=False; there is no default. Choose True only if running
+    it twice does no harm, because a lost attempt is then run again, and False otherwise, because a lost attempt then
+    waits for a person."""
 
 
 class DuplicateJob(DefinitionError):
@@ -154,11 +154,13 @@ class DatabaseReadOnly(DatabaseProblem):
 
 
 class NotMigrated(DatabaseProblem):
-    """The database {database} is at schema revision {found} and this version needs {needed}: run `jobwarden migrate`."""
+    """The database {database} is at schema revision {found} and this version needs {needed}: run
+    `jobwarden migrate`."""
 
 
 class MigrationNewer(DatabaseProblem):
-    """The database {database} is at schema revision {found}, which this version does not know: upgrade JobWarden here."""
+    """The database {database} is at schema revision {found}, which this version does not know: upgrade JobWarden
+    here."""
 
 
 class ApplicationImportError(JobWardenError):

@@ -371,6 +371,7 @@ def test_every_way_of_saying_something_is_caught_in_order(story: Tell, ran: Ran)
     [artifact] = [row for row in ran.all(schema.artifacts) if row["job_id"] == told.job["id"]]
     assert (artifact["name"], artifact["type"], artifact["size_bytes"]) == ("report.json", "report", 10)
     assert artifact["attempt_id"] == told.attempt["id"]
+    assert artifact["content"] == b'{"rows":3}'
 
 
 # -- the stamp --------------------------------------------------------------------------------------------------------

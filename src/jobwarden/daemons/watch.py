@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
 
 from jobwarden.domain.claims import Claim
 from jobwarden.domain.report import Report
-from jobwarden.lifecycle.record import Record, Saying
+from jobwarden.lifecycle.record import Record
 from jobwarden.lifecycle.start import Start
-from jobwarden.process.spool import Line, Spool
-from jobwarden.store.ids import new_id
-
-_ARTIFACT = ("name", "type", "path", "size_bytes", "checksum", "content_type", "meta")
+from jobwarden.process.spool import Spool
+from jobwarden.runner.sayings import Sayings
 
 
 class Why(Enum):
@@ -52,11 +48,8 @@ class Watched:
     err: int = 0
     out_end: int | None = None
     err_end: int | None = None
-    seq: int = 0
     stuck_said: bool = False
-    progress: dict[str, Any] | None = None
-    _said: list[Saying] = field(default_factory=list)
-    _artifacts: list[dict[str, Any]] = field(default_factory=list)
+    said: Sayings = field(default_factory=Sayings)
 
     @property
     def id(self) -> str:
@@ -73,8 +66,7 @@ class Watched:
 
     def say(self, level: str, text: str, step: str) -> None:
         """Add a line of our own to the attempt's log."""
-        self.seq += 1
-        self._said.append(Saying(self.seq, level, text, "supervisor", step))
+        self.said.say(level, text, step)
 
     def listen(self, spool: Spool, held: tuple[int | None, int | None] = (None, None), *, final: bool = False) -> None:
         """Take up what the seat's spool has of this attempt, as far as it is known to be of this attempt: to its end,
@@ -83,35 +75,10 @@ class Watched:
         while True:
             before = self.out, self.err
             lines, self.out, self.err = spool.read(self.out, self.err, out_to, err_to, final=final)
-            self._take(lines)
+            self.said.take(lines)
             if not lines and before == (self.out, self.err):
                 return
 
-    def _take(self, lines: Iterable[Line]) -> None:
-        for line in lines:
-            context = line.context
-            if line.source == "progress":
-                self.progress = {**(context or {}), "message": line.message or None}
-                continue
-            if line.source == "artifact" and context is not None:
-                kept = {key: context.get(key) for key in _ARTIFACT}
-                kept["size_bytes"] = context.get("size_bytes", context.get("size"))
-                self._artifacts.append({"id": new_id(), **kept})
-            self.seq += 1
-            self._said.append(Saying(self.seq, line.level, line.message, line.source, line.step, context))
-
     def record(self) -> Record | None:
         """What was said since the last record, if anything."""
-        if not (self._said or self._artifacts or self.progress):
-            return None
-        said = Record(
-            self.claim.job_id,
-            self.id,
-            self.claim.token,
-            self._said,
-            self.progress,
-            self._artifacts,
-            {"out": self.out, "err": self.err},
-        )
-        self._said, self._artifacts, self.progress = [], [], None
-        return said
+        return self.said.record(self.claim.job_id, self.id, self.claim.token, {"out": self.out, "err": self.err})

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 
 from jobwarden.store.database import Transaction, encode, now, rows
 from jobwarden.store.schema import artifacts, attempts, logs
@@ -72,25 +72,9 @@ _advance = (
         progress=func.coalesce(_mark.c.progress, attempts.c.progress),
     )
 )
-_thing = rows(
-    "thing",
-    **_held,
-    id="id",
-    type="text",
-    name="text",
-    path="text",
-    size_bytes="int",
-    checksum="text",
-    content_type="text",
-    meta="json",
-)
-_THING = ["id", "job_id", "attempt_id", "type", "name", "path", "size_bytes", "checksum", "content_type", "meta"]
-_insert_things = insert(artifacts).from_select(
-    [*_THING, "created_at"],
-    select(*(_thing.c[name] for name in _THING), now())
-    .select_from(_thing.join(attempts, attempts.c.id == _thing.c.attempt_id))
-    .where(attempts.c.fencing_token == _thing.c.token),
-)
+_standing = select(attempts.c.id, attempts.c.fencing_token).where(attempts.c.id.in_(bindparam("ids", expanding=True)))
+_known = select(artifacts.c.id).where(artifacts.c.id.in_(bindparam("ids", expanding=True)))
+_insert_thing = insert(artifacts).values(created_at=now())
 
 
 def record(transaction: Transaction, records: Sequence[Record]) -> None:
@@ -98,9 +82,8 @@ def record(transaction: Transaction, records: Sequence[Record]) -> None:
     lines = [_line_row(said, line) for said in records for line in said.lines]
     if lines:
         transaction.execute(_insert_lines, rows=encode(lines))
-    things = [_thing_row(said, thing) for said in records for thing in said.artifacts]
-    if things:
-        transaction.execute(_insert_things, rows=encode(things))
+    if any(said.artifacts for said in records):
+        _record_artifacts(transaction, records)
     if records:
         transaction.execute(_advance, rows=encode(map(_mark_row, records)))
 
@@ -119,11 +102,25 @@ def _line_row(said: Record, line: Saying) -> dict[str, Any]:
     }
 
 
+def _record_artifacts(transaction: Transaction, records: Sequence[Record]) -> None:
+    """Artifacts are few and may carry bytes, so they go as plain rows; those written before are left out."""
+    saying = [said for said in records if said.artifacts]
+    tokens = {row.id: row.fencing_token for row in transaction.execute(_standing, ids=[s.attempt_id for s in saying])}
+    things = [
+        _thing_row(said, thing)
+        for said in saying
+        if tokens.get(said.attempt_id) == said.token
+        for thing in said.artifacts
+    ]
+    known = set(transaction.execute(_known, ids=[thing["id"] for thing in things]).scalars())
+    for thing in things:
+        if thing["id"] not in known:
+            transaction.execute(_insert_thing, **thing)
+
+
 def _thing_row(said: Record, thing: dict[str, Any]) -> dict[str, Any]:
-    row = {"job_id": said.job_id, "attempt_id": said.attempt_id, "token": said.token, **thing}
-    row |= {name: row[name][:most] for name, most in _FITS.items() if row.get(name)}
-    row["meta"] = json.dumps(row["meta"]) if row.get("meta") else None
-    return row
+    row = {"job_id": said.job_id, "attempt_id": said.attempt_id, **thing}
+    return row | {name: row[name][:most] for name, most in _FITS.items() if row.get(name)}
 
 
 def _mark_row(said: Record) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from jobwarden.store.database import Transaction
 from jobwarden.store.schema import attempts
 from jobwarden.store.transition import start_attempts
 
-
 _standing = select(attempts.c.id, attempts.c.fencing_token).where(
     attempts.c.id.in_(bindparam("ids", expanding=True)), attempts.c.state == AttemptState.RUNNING.value
 )

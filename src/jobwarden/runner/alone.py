@@ -4,21 +4,20 @@ answer what a handler asks. A seat whose supervisor lives and whose handler asks
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import select
 
 from jobwarden.domain.report import Report
 from jobwarden.errors import JobWardenError
-from jobwarden.lifecycle.record import Record, Saying, record
+from jobwarden.lifecycle.record import record
 from jobwarden.lifecycle.settle import Settlement, settle_alone
 from jobwarden.process.runtime_dir import RuntimeDir
-from jobwarden.process.spool import Line, Spool
+from jobwarden.process.spool import Spool
+from jobwarden.runner.sayings import Sayings
 from jobwarden.store.database import Database, Options, Transaction
 from jobwarden.store.schema import attempts, batches, dependencies, jobs
-
-_ARTIFACT = ("id", "type", "name", "path", "size_bytes", "checksum", "content_type", "meta")
 
 
 class SettlesAlone:
@@ -45,7 +44,7 @@ class SettlesAlone:
             select(attempts.c.log_seq, attempts.c.log_cursor).where(attempts.c.id == claim["attempt_id"])
         ).one_or_none()
         cursor = row.log_cursor or {} if row else {}
-        seq = row.log_seq if row else 0
+        sayings = Sayings(row.log_seq if row else 0)
         out, err = cursor.get("out", begin[0]), cursor.get("err", begin[1])
         spool = Spool(self._runtime, self._nonce)
         while True:
@@ -53,9 +52,9 @@ class SettlesAlone:
             if (new_out, new_err) == (out, err):
                 return
             out, err = new_out, new_err
-            said = as_record(claim, lines, seq, {"out": out, "err": err})
-            seq += len(said.lines)
-            record(transaction, [said])
+            sayings.take(lines)
+            said = sayings.record(claim["job_id"], claim["attempt_id"], claim["token"], {"out": out, "err": err})
+            record(transaction, [said] if said else [])
 
 
 class DatabaseInquiry:
@@ -86,20 +85,3 @@ class DatabaseInquiry:
     def complete(self, connection: Any, claim: Mapping[str, Any], result: Any) -> None:
         """Settle the attempt as succeeded inside the caller's transaction."""
         raise JobWardenError("complete_in(connection) is not available yet: return the result from the handler instead")
-
-
-def as_record(claim: Mapping[str, Any], lines: Sequence[Line], seq: int, cursor: dict[str, int]) -> Record:
-    """Lines of a spool as what is recorded of an attempt; ``seq`` is the number of the last line before them."""
-    said: list[Saying] = []
-    artifacts: list[dict[str, Any]] = []
-    progress: dict[str, Any] | None = None
-    for line in lines:
-        content = line.context or {}
-        if line.source == "progress":
-            progress = {**content, "message": line.message or None}
-            continue
-        if line.source == "artifact":
-            artifacts.append({name: content.get(name) for name in _ARTIFACT})
-        seq += 1
-        said.append(Saying(seq, line.level, line.message, line.source, line.step, line.context))
-    return Record(claim["job_id"], claim["attempt_id"], claim["token"], said, progress, artifacts, cursor)
