@@ -23,15 +23,16 @@ from jobwarden.errors import DatabaseReadOnly, DatabaseUnavailable, NotMigrated
 from jobwarden.handle import Snapshot
 from jobwarden.hooks import Hooks, call_all
 from jobwarden.lifecycle import operate
-from jobwarden.lifecycle.enqueue import Writer, enqueue, enqueue_alike
+from jobwarden.lifecycle.enqueue import enqueue, enqueue_alike
 from jobwarden.lifecycle.join import join, join_async
 from jobwarden.options import Bound, Terms
-from jobwarden.store.database import Database, Fault, Transaction
+from jobwarden.store.database import Database, Direct, Fault, Transaction, Writer
 from jobwarden.store.ids import new_ids
 from jobwarden.views.snapshot import look
 
 Calls = Sequence[tuple[Bound, Terms]]
 T = TypeVar("T")
+W = TypeVar("W")
 _MIGRATE = "run `jobwarden migrate`"
 _UNMIGRATED = ("no such table", "no such column", "does not exist", "doesn't exist", "Unknown column")
 _MANY = 500  # jobs from which streaming beats one statement, though it takes a transaction of several
@@ -50,7 +51,8 @@ class Clerk:
         if connection is not None:
             enqueued = join(self.database, connection, order.write, self.database.announce)
         elif order.calls:
-            enqueued = self._repeated(self.database.step if order.is_one_step else self.database.write, order.write_own)
+            begin: Any = self.database.step if order.is_one_step else self.database.write
+            enqueued = self._repeated(begin, order.write_own)
             self.database.announce()
         else:
             enqueued = []
@@ -84,9 +86,7 @@ class Clerk:
         if self._hooks and order.calls:
             call_all([hook.enqueued for hook in self._hooks], order.drafts())
 
-    def _repeated(
-        self, begin: Callable[[], AbstractContextManager[Transaction]], work: Callable[[Transaction], T]
-    ) -> T:
+    def _repeated(self, begin: Callable[[], AbstractContextManager[W]], work: Callable[[W], T]) -> T:
         """Do work that is safe to repeat in a transaction of its own, again after what passes."""
         with self._told():
             for pause in _PAUSES:
@@ -122,7 +122,7 @@ class Clerk:
             raise
 
 
-def _done(begin: Callable[[], AbstractContextManager[Transaction]], work: Callable[[Transaction], T]) -> T:
+def _done(begin: Callable[[], AbstractContextManager[W]], work: Callable[[W], T]) -> T:
     with begin() as transaction:
         return work(transaction)
 
@@ -141,12 +141,13 @@ class _Order:
         """Whether a single statement can write it all: few, no keys to look up, no tags."""
         return self._is_plain and len(self.calls) < min(_MANY, self._chunk + 1)
 
-    def write_own(self, transaction: Transaction) -> list[Enqueued]:
+    def write_own(self, writer: Transaction | Direct) -> list[Enqueued]:
         """Write it all in a transaction of our own, the quick way if it is much and cannot be there yet."""
         again, self._tried = self._tried, True
-        if again or not self._is_plain or len(self.calls) < _MANY or not transaction.facts.pours_rows:
-            return self.write(transaction, again)
-        enqueue_alike(transaction, self._alike())
+        quick = self._is_plain and len(self.calls) >= _MANY and not again
+        if not quick or isinstance(writer, Direct) or not writer.facts.pours_rows:
+            return self.write(writer, again)
+        enqueue_alike(writer, self._alike())
         return [Enqueued(job_id, True) for job_id in self._ids]
 
     def write(self, writer: Writer, again: bool = False) -> list[Enqueued]:

@@ -5,30 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Protocol
+from typing import Any
 
 from jobwarden.domain.claims import Isolation
 from jobwarden.domain.draft import Draft, Enqueued
 from jobwarden.domain.recovery import Backoff, OnLost
 from jobwarden.errors import IdempotencyConflict
-from jobwarden.store.database import Transaction, encode, instant
+from jobwarden.store.database import Transaction, Writer, encode, instant
 from jobwarden.store.jobs import by_id_statement, by_key_statement, insert_statements, pour, tag_statement
 
 _DEFAULT_BACKOFF = Backoff()
 _DEFAULT_GRACE = 10.0
-
-
-class Writer(Protocol):
-    """Anything that can run our statements in a transaction: our own, or one joined from the caller."""
-
-    @property
-    def chains_writes(self) -> bool:
-        """Whether a step travels as one statement."""
-        ...
-
-    def send(self, statement: Any, rows: str) -> list[Mapping[str, Any]]:
-        """Run a statement whose one parameter is ``rows``, and give what it returns."""
-        ...
 
 
 def enqueue(writer: Writer, drafts: Sequence[Draft], again: bool = False) -> list[Enqueued]:
@@ -42,16 +29,14 @@ def enqueue(writer: Writer, drafts: Sequence[Draft], again: bool = False) -> lis
     if again and not writer.chains_writes:
         there = {str(row["id"]) for row in writer.send(by_id_statement(), encode({"id": d.id} for d in fresh))}
         fresh = [draft for draft in fresh if draft.id not in there]
-    given = encode(map(_row, fresh))
-    *writes, last = insert_statements(writer.chains_writes)
-    for write in writes:
-        writer.send(write, given)
+    given, asks = encode(map(_row, fresh)), bool(keyed) or again
+    told: list[Mapping[str, Any]] = []
+    for statement in insert_statements(writer.chains_writes, asks):
+        told = writer.send(statement, given)
+    born = {str(row["id"]) for row in told} if asks else {draft.id for draft in fresh}
+    _tag(writer, [draft for draft in fresh if draft.tags and draft.id in born])
     if not keyed:
-        if len(writer.send(last, given)) == len(drafts):
-            _tag(writer, drafts)
         return [Enqueued(draft.id, True) for draft in drafts]
-    born = {str(row["id"]) for row in writer.send(last, given)}
-    _tag(writer, [draft for draft in fresh if draft.id in born])
     return _matched(writer, drafts, keyed, born)
 
 

@@ -21,8 +21,7 @@ from sqlalchemy.exc import UnboundExecutionError
 from sqlalchemy.sql import ClauseElement
 
 from jobwarden.errors import UnsupportedConnection
-from jobwarden.lifecycle.enqueue import Writer
-from jobwarden.store.database import Database
+from jobwarden.store.database import Database, Writer
 
 T = TypeVar("T")
 Work = Callable[[Writer], T]

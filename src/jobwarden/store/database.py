@@ -44,10 +44,12 @@ from jobwarden.store.dialects.sql import (
     skipping_duplicates,
 )
 from jobwarden.store.dialects.sqlite import SQLite
+from jobwarden.store.direct import Direct, Shortcut
 from jobwarden.store.nudge import Voice
 
 __all__ = [
     "Database",
+    "Direct",
     "Fault",
     "Id",
     "Instant",
@@ -56,6 +58,7 @@ __all__ = [
     "Server",
     "Transaction",
     "Words",
+    "Writer",
     "after",
     "age",
     "column_of",
@@ -95,6 +98,19 @@ class Options(Protocol):
     def nudge(self) -> bool: ...
     @property
     def sqlite_synchronous(self) -> str: ...
+
+
+class Writer(Protocol):
+    """Anything that can run our statements in a transaction: our own, or one joined from the caller."""
+
+    @property
+    def chains_writes(self) -> bool:
+        """Whether a step travels as one statement."""
+        ...
+
+    def send(self, statement: Any, rows: str) -> list[Mapping[str, Any]]:
+        """Run a statement whose one parameter is ``rows``, and give what it returns."""
+        ...
 
 
 class Transaction:
@@ -164,6 +180,7 @@ class Database:
         self._lock = threading.Lock()
         self._engine: Engine | None = None
         self._inherited: list[Engine] = []
+        self._short: Shortcut | None = None
         self._announced = 0.0
         self._voice = Voice(self.fingerprint)
         _databases.add(self)
@@ -195,14 +212,14 @@ class Database:
             yield Transaction(connection, self.facts, self.spell)
 
     @contextmanager
-    def step(self) -> Iterator[Transaction]:
-        """A transaction for exactly one `Transaction.run`, without a begin and commit of its own where one suffices."""
-        if not self.facts.chains_writes:
-            with self.write() as transaction:
-                yield transaction
+    def step(self) -> Iterator[Transaction | Direct]:
+        """A transaction for exactly one `send`, without a begin and commit of its own where one suffices."""
+        if self.facts.chains_writes:
+            with self._shortcut(self.engine).connection() as direct:
+                yield direct
             return
-        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            yield Transaction(connection, self.facts, self.spell)
+        with self.write() as transaction:
+            yield transaction
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
@@ -278,8 +295,8 @@ class Database:
             return
         self._announced = moment
         try:
-            with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                connection.exec_driver_sql(f'NOTIFY "{self.channel}"')
+            with self._shortcut(self.engine).connection() as direct:
+                direct.say(f'NOTIFY "{self.channel}"')
         except DBAPIError:
             return
 
@@ -308,6 +325,11 @@ class Database:
         if self._engine is not None:
             self._inherited.append(self._engine)
             self._engine = None
+
+    def _shortcut(self, engine: Engine) -> Shortcut:
+        if self._short is None or self._short.engine is not engine:
+            self._short = Shortcut(engine, self.spell)
+        return self._short
 
     def _make_engine(self) -> Engine:
         options, facts = self.options, self.facts

@@ -79,7 +79,9 @@ _insert = insert(jobs).from_select(
 )
 _kept = (jobs.c.id, jobs.c.lane, jobs.c.state, jobs.c.created_by)
 _born = _insert.returning(*_kept).cte("born")
-_whole = select(_born.c.id).add_cte(*(write.cte(f"write_{n}") for n, write in enumerate(_followers(_born))))
+_note_born, _add_born = _followers(_born)
+_whole = _add_born.add_cte(_note_born.cte("noted"))
+_telling = select(_born.c.id).add_cte(_note_born.cte("noted"), _add_born.cte("counted"))
 _fresh = select(*_kept).select_from(_given.join(jobs, jobs.c.id == _given.c.id)).subquery("born")
 _steps = _followers(_fresh)
 _ids = select(_fresh.c.id)
@@ -88,9 +90,14 @@ _tagged = rows("tagged", job_id="id", name="text", value="text")
 _tag = insert(tags).from_select(["job_id", "name", "value"], select(*_tagged.c))
 
 
-def insert_statements(chains_writes: bool) -> list[Any]:
-    """The statements that insert jobs and their first ledger rows; each takes ``rows``, the last gives those born."""
-    return [_whole] if chains_writes else [_insert, *_steps, _ids]
+def insert_statements(chains_writes: bool, asks: bool) -> list[Any]:
+    """The statements that insert jobs and their first ledger rows; each takes ``rows``.
+
+    With ``asks`` the last one gives the ids of those born: not asked for, they need not travel.
+    """
+    if chains_writes:
+        return [_telling if asks else _whole]
+    return [_insert, *_steps, *([_ids] if asks else [])]
 
 
 Alike = Sequence[tuple[Mapping[str, Any], Sequence[tuple[str, str]]]]
