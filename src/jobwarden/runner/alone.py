@@ -15,6 +15,7 @@ from jobwarden.lifecycle.record import record
 from jobwarden.lifecycle.settle import Settlement, settle_alone
 from jobwarden.process.runtime_dir import RuntimeDir
 from jobwarden.process.spool import Spool
+from jobwarden.runner.outcome import Offsets
 from jobwarden.runner.sayings import Sayings
 from jobwarden.store.database import Database, Options, Transaction
 from jobwarden.store.schema import attempts, batches, dependencies, jobs
@@ -28,7 +29,7 @@ class SettlesAlone:
         self._runtime = runtime
         self._nonce = nonce
 
-    def __call__(self, claim: Mapping[str, Any], report: dict[str, Any], spoken: tuple[int, int]) -> None:
+    def __call__(self, claim: Mapping[str, Any], report: dict[str, Any], begin: Offsets, end: Offsets) -> None:
         """Settle one attempt, retrying until it is accepted or fenced out; raises what no retry can mend."""
         settlement = Settlement(claim["job_id"], claim["token"], Report.load(report))
         self._database.forget_inherited()
@@ -36,10 +37,10 @@ class SettlesAlone:
             self._database,
             settlement,
             self._runtime.worker_id,
-            also=lambda transaction: self._ship(transaction, claim, spoken),
+            also=lambda transaction: self._ship(transaction, claim, begin, end),
         )
 
-    def _ship(self, transaction: Transaction, claim: Mapping[str, Any], begin: tuple[int, int]) -> None:
+    def _ship(self, transaction: Transaction, claim: Mapping[str, Any], begin: Offsets, end: Offsets) -> None:
         row = transaction.execute(
             select(attempts.c.log_seq, attempts.c.log_cursor).where(attempts.c.id == claim["attempt_id"])
         ).one_or_none()
@@ -48,7 +49,7 @@ class SettlesAlone:
         out, err = cursor.get("out", begin[0]), cursor.get("err", begin[1])
         spool = Spool(self._runtime, self._nonce)
         while True:
-            lines, new_out, new_err = spool.read(out, err, final=True)
+            lines, new_out, new_err = spool.read(out, err, *end, final=True)
             if (new_out, new_err) == (out, err):
                 return
             out, err = new_out, new_err

@@ -162,7 +162,8 @@ class Child:
         self._attempt = None
         if self._alone:
             for claim in self._claims:
-                self._outcomes.keep(claim, self._unstarted(claim, "its supervisor was gone before it began"), spoken())
+                report = self._unstarted(claim, "its supervisor was gone before it began")
+                self._outcomes.keep(claim, report, spoken(), spoken())
             self._outcomes.settle_alone()
 
     def _receive(self, flags: int = 0) -> None:
@@ -306,7 +307,7 @@ class Child:
     def _report(self, claim: Frame, report: dict[str, Any], begin: tuple[int, int]) -> None:
         self._capture.flush()
         end = self._spoken = spoken()
-        body = self._outcomes.keep(claim, {"attempt_id": claim["attempt_id"], **report}, begin)
+        body = self._outcomes.keep(claim, {"attempt_id": claim["attempt_id"], **report}, begin, end)
         self._outbox.append(pack_json(b'{"op":"outcome","report":%b,"out":%d,"err":%d}' % (body, *end)))
 
     def _end_leftovers(self) -> None:

@@ -17,12 +17,13 @@ from jobwarden.process.wire import from_json, to_json
 from jobwarden.runner.capture import say
 
 Claim: TypeAlias = Mapping[str, Any]
+Offsets: TypeAlias = tuple[int, int]
 
 
 class Alone(Protocol):
-    """Settles one attempt over a connection of its own, with what its spool holds from the given offsets."""
+    """Settles one attempt over a connection of its own, with what its spool holds between the offsets."""
 
-    def __call__(self, claim: Claim, report: dict[str, Any], spoken: tuple[int, int]) -> None:
+    def __call__(self, claim: Claim, report: dict[str, Any], begin: Offsets, end: Offsets) -> None:
         """Return once the report is accepted or fenced out; raise what no retry can mend."""
         ...
 
@@ -35,7 +36,7 @@ class Outcomes:
         self._nonce = ""
         self._journal: Journal | None = None
         self._alone = alone
-        self._waiting: dict[str, tuple[Claim, bytes, tuple[int, int]]] = {}
+        self._waiting: dict[str, tuple[Claim, bytes, Offsets, Offsets]] = {}
 
     def begin(self, nonce: str) -> None:
         """These are the outcomes of that seat."""
@@ -44,11 +45,11 @@ class Outcomes:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def keep(self, claim: Claim, report: dict[str, Any], begin: tuple[int, int]) -> bytes:
+    def keep(self, claim: Claim, report: dict[str, Any], begin: Offsets, end: Offsets) -> bytes:
         """Note a report in its file, and give it as JSON; a full disk costs the file, not the outcome."""
         attempt_id = claim["attempt_id"]
         body = to_json(report)
-        self._waiting[attempt_id] = (claim, body, begin)
+        self._waiting[attempt_id] = (claim, body, begin, end)
         try:
             if claim["isolation"] == "pool":
                 if self._journal is None:
@@ -67,7 +68,7 @@ class Outcomes:
             if known is not None and known[0]["isolation"] != "pool":
                 self._runtime.remove_outcome(attempt_id)
         if self._journal is not None and (not self._waiting or self._journal.grown):
-            self._journal.keep_only(body for _, body, _ in self._waiting.values())
+            self._journal.keep_only(body for _, body, *_ in self._waiting.values())
 
     def settle_alone(self) -> None:
         """Settle whatever waits, without a supervisor; what cannot be settled stays in its file for a reaper."""
@@ -75,8 +76,8 @@ class Outcomes:
             return
         try:
             alone = self._alone(self._nonce)
-            for attempt_id, (claim, body, begin) in list(self._waiting.items()):
-                alone(claim, from_json(body), begin)
+            for attempt_id, (claim, body, begin, end) in list(self._waiting.items()):
+                alone(claim, from_json(body), begin, end)
                 self.acknowledged([attempt_id])
         except Exception as error:
             say(f"the supervisor is gone and the outcome could not be settled from here: {error}")
