@@ -48,6 +48,7 @@ CALLS: dict[str, tuple[str, Row, Row]] = {
     "mumble": ("mumble", {}, {}),
     "big_result": ("big_result", {}, {}),
     "async_sleep": ("async_sleep", {}, {}),
+    "complete_in_own": ("complete_in_own", {}, {}),
     "takes_model": ("takes_model", {"order": {"number": 1, "amount": "2.50", "lines": ["a"]}}, {}),
     "leave_grandchild": ("leave_grandchild", {}, {}),
     "leave_orphan_and_die": ("leave_orphan_and_die", {}, {}),
@@ -179,6 +180,13 @@ def test_what_may_not_run_twice_is_started_before_it_is_entered(story: Tell) -> 
     told = story("charge")
     assert (told.job["state"], told.job["result"]) == ("succeeded", 7)
     assert told.path == [BORN, CLAIMED, STARTED, _over("succeeded", "succeeded")]
+
+
+def test_a_success_in_a_transaction_of_the_handlers_own_is_the_one_that_counts(story: Tell) -> None:
+    told = story("complete_in_own")
+    assert (told.job["state"], told.job["result"], told.attempt["state"]) == ("succeeded", {"paid": 1}, "succeeded")
+    assert told.path == [BORN, CLAIMED, STARTED, _over("succeeded", "succeeded")]
+    assert (told.attempt["exit_code"], told.attempt["term_signal"]) == (0, None)
 
 
 def test_an_exception_is_kept_with_its_place_and_the_one_before_it(story: Tell) -> None:

@@ -49,6 +49,7 @@ def test_term_drains(app: JobWarden, rows: Factories, start: Start, gate: Path) 
     assert row["stopped_at"] is not None
 
 
+@pytest.mark.any_engine
 def test_a_drain_window_that_is_over_leaves_children_to_themselves(
     app: JobWarden, rows: Factories, start: Start, gate: Path
 ) -> None:
@@ -122,6 +123,7 @@ def test_hup_brings_new_code_and_leaves_what_runs_alone(
     worker.drain()
 
 
+@pytest.mark.any_engine
 def test_burst_ends_when_nothing_is_left(app: JobWarden, rows: Factories, start: Start) -> None:
     jobs = [app.enqueue("succeed", {"value": n}, isolation="pool" if n % 2 else "fork") for n in range(20)]
     later = app.enqueue("succeed", delay=3600)

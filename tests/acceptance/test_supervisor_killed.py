@@ -89,6 +89,30 @@ def test_what_had_not_begun_when_the_supervisor_died_is_released_and_runs_elsewh
     assert [await_state(job, "succeeded").result for job in behind] == list(range(5))
 
 
+def test_a_seat_settles_all_that_nobody_heard_of_each_with_its_own_lines(
+    app: JobWarden, rows: Factories, start: Start, gate: Path, tmp_path: Path
+) -> None:
+    worker, marks = start(capacity=1), tmp_path / "marks"
+    last = {"path": str(marks), "text": "x"}
+    for name, params in (("chatter", {"lines": 3}), ("append", last)):  # from now on they are known to be quick
+        await_state(app.enqueue(name, params, isolation="pool"), "succeeded")
+    first = app.enqueue("wait_for", {"gate": str(gate), "lines": 1}, isolation="pool")
+    await_said(rows, first)
+    behind = [app.enqueue("chatter", {"lines": lines}, isolation="pool") for lines in (3, 4, 5)]
+    behind.append(app.enqueue("append", last, isolation="pool"))
+    for job in behind:
+        await_state(job, "running")
+    worker.signal(signal.SIGSTOP)
+    gate.touch()
+    eventually(lambda: marks.read_text().count("x") == 2, PATIENCE)
+    worker.kill()
+    for job in (first, *behind):
+        await_state(job, "succeeded")
+    worker.gone()
+    said = [[line["body_ref"] for line in rows.logs_of(job.id)] for job in (first, *behind)]
+    assert said == [["line 1"], *([f"line {n}" for n in range(1, lines + 1)] for lines in (3, 4, 5)), []]
+
+
 def test_a_child_killed_after_it_noted_its_outcome_has_succeeded(app: JobWarden, rows: Factories, start: Start) -> None:
     worker = start(capacity=2)
     jobs = [app.enqueue("die_after_outcome", {}, isolation=isolation) for isolation in ("fork", "pool", "exec")]
