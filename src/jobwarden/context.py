@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from pydantic_core import to_json
 
-from jobwarden.errors import ArtifactRefused
+from jobwarden.errors import ArtifactRefused, ResultTooLarge
 from jobwarden.outcomes import Stopped
 from jobwarden.store.ids import new_id
 
@@ -39,8 +39,11 @@ class Inquiry(Protocol):
         """The result of the dependency with that key in the job's batch; raises LookupError if there is none."""
         ...
 
-    def complete(self, connection: Any, claim: Mapping[str, Any], result: Any) -> None:
-        """Settle the attempt as succeeded inside the caller's transaction; raises if its token has moved."""
+    def complete(self, connection: Any, claim: Mapping[str, Any], result: str | None) -> None:
+        """Settle the attempt as succeeded, its result being JSON text, inside the caller's transaction.
+
+        Raises `FencedOut` if its token has moved.
+        """
         ...
 
 
@@ -216,7 +219,11 @@ class Context:
         It is fenced: raises if another attempt has taken over, and the caller's transaction must then be rolled back.
         Call it last, return soon after the commit, and return nothing else.
         """
-        self._inquiry().complete(connection, self._claim, result)
+        body = to_json(result)
+        limit = self._claim["results_max_bytes"]
+        if len(body) > limit:
+            raise ResultTooLarge(job=self.job, size=len(body), limit=limit)
+        self._inquiry().complete(connection, self._claim, None if result is None else body.decode())
         self._given = (result,)
 
     # -- for the runner

@@ -19,6 +19,7 @@
     ├── DatabaseProblem
     │   ├── DatabaseUnavailable · DatabaseTooOld · DatabaseReadOnly · NotMigrated · MigrationNewer
     ├── ApplicationImportError
+    ├── FencedOut
     ├── ArtifactRefused
     ├── RuntimeDirUnusable
     ├── IdentityUnknown
@@ -177,6 +178,10 @@ class RuntimeDirUnusable(JobWardenError):
 
 class IdentityUnknown(JobWardenError):
     """This process cannot tell which processes are its own ({rule}): {way_out}."""
+
+
+class FencedOut(JobWardenError):
+    """The attempt {attempt} has been taken over by another and may not complete: roll the transaction back."""
 
 
 class IllegalTransition(JobWardenError):

@@ -76,6 +76,14 @@ def succeed(value: int = 42) -> int:
     return value
 
 
+@_job(idempotent=False)
+def complete_in_own(ctx: Context, seconds: float = 5.0) -> None:
+    """Succeeds in a transaction of its own, and takes its time to leave."""
+    with jw.database.engine.connect() as connection, connection.begin():
+        ctx.complete_in(connection, {"paid": 1})
+    time.sleep(seconds)
+
+
 @_job(idempotent=True)
 def who() -> dict[str, Any]:
     """What this process knows of itself, to hold against its stamp."""

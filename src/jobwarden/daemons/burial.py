@@ -87,6 +87,7 @@ class Burial:
                 "cause": watched.report.cause.value if watched.report and watched.report.cause else "exited",
                 "exit_code": end.code,
                 "term_signal": end.signal,
+                "duration_ms": watched.report.usage.wall_ms if watched.report else None,
                 "user_ms": end.user_ms,
                 "system_ms": end.system_ms,
                 "peak_rss_bytes": end.peak_rss,

@@ -6,7 +6,7 @@ over its memory, or no longer ours, is not asked.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from jobwarden.daemons.crew import Crew, Hold
@@ -59,8 +59,12 @@ class Guard:
             watched.ending = None
             self.end(hold, watched, Why.FENCED, "another owner has it now", now)
 
-    def compare(self, owned: Iterable[Any], now: float) -> None:
-        """What the database says is ours against what is: the one query per beat that proves ownership again."""
+    def compare(self, owned: Iterable[Any], ended: Mapping[str, int], now: float) -> None:
+        """What the database says is ours against what is: ownership is proved again once per beat.
+
+        ``ended`` are attempts of ours that are over already, with their tokens: under our own token they completed in
+        a transaction of the handler's, and their process may finish what it is at.
+        """
         seen = set()
         for row in owned:
             seen.add(row.id)
@@ -71,7 +75,8 @@ class Guard:
                 self._heed(hold, hold.attempts[row.id], row, now)
         for attempt_id, hold in list(self._crew.where.items()):
             watched = hold.attempts[attempt_id]
-            if attempt_id not in seen and watched.report is None and watched.claimed < now - self._patience:
+            gone = attempt_id not in seen and ended.get(attempt_id) != watched.claim.token
+            if gone and watched.report is None and watched.claimed < now - self._patience:
                 self.fence(hold, watched, now)
 
     def _heed(self, hold: Hold, watched: Watched, row: Any, now: float) -> None:

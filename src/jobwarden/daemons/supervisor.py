@@ -160,7 +160,7 @@ class Supervisor:
             batch.admit = not self.draining
         if now >= self._beat_at:
             self._beat_at = now + settings.beat_interval
-            batch.load = len(self.crew.where)
+            batch.load, batch.held = len(self.crew.where), list(self.crew.where)
             batch.listen = self._listener is None and now >= self._listen_at
         if now >= self._pace.due and not self.draining and self.crew.ready is not None:
             batch.vacancies = self.crew.vacancies(settings.prefetch)
@@ -204,7 +204,7 @@ class Supervisor:
         """The beat's answer: whether we are still held for alive, and what is still ours."""
         if not result.alive:
             raise DeclaredDead
-        self._guard.compare(result.owned or (), now)
+        self._guard.compare(result.owned or (), result.ended, now)
         if result.batch.listen:
             self._hear_from(result.listener, now)
 

@@ -54,6 +54,7 @@ class Batch:
     admit: bool = False
     listen: bool = False
     load: int | None = None
+    held: Sequence[str] = ()
 
     def __bool__(self) -> bool:
         return bool(
@@ -89,7 +90,8 @@ class Batch:
 
 @dataclass(slots=True)
 class Result:
-    """What a batch came to. ``owned`` is the database's list of our attempts, where the batch asked for it."""
+    """What a batch came to. ``owned`` is the database's list of our attempts in flight, ``ended`` those of
+    ``Batch.held`` that are over by their own word, with their tokens; both where the batch asked."""
 
     batch: Batch
     started: set[str] = field(default_factory=set)
@@ -97,6 +99,7 @@ class Result:
     catch: Catch | None = None
     admitted: int = 0
     owned: list[Any] | None = None
+    ended: dict[str, int] = field(default_factory=dict)
     listener: Any = None
     seconds: float = 0.0
     alive: bool = True
@@ -252,6 +255,8 @@ class Writer(threading.Thread):
         if batch.load is not None:
             result.alive = workers.beat(transaction, worker, batch.load)
             result.owned = workers.owned(transaction, worker)
+            missing = set(batch.held) - {row.id for row in result.owned}
+            result.ended = workers.ended(transaction, sorted(missing))
             counters.fold(transaction)
 
     def _claim(self, transaction: Transaction, batch: Batch) -> Catch:

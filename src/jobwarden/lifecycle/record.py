@@ -140,11 +140,12 @@ _end = rows(
     cause="text",
     exit_code="int",
     term_signal="int",
+    duration_ms="int",
     user_ms="int",
     system_ms="int",
     peak_rss_bytes="int",
 )
-_FACTS = ("cause", "exit_code", "term_signal", "user_ms", "system_ms", "peak_rss_bytes")
+_FACTS = ("cause", "exit_code", "term_signal", "duration_ms", "user_ms", "system_ms", "peak_rss_bytes")
 _forensics = (
     update(attempts)
     .where(attempts.c.id == _end.c.attempt_id, attempts.c.fencing_token == _end.c.token)

@@ -19,9 +19,10 @@ from sqlalchemy.exc import DBAPIError
 from jobwarden.domain.recovery import Backoff, Decision, JobFacts, OnLost, Wish, decide
 from jobwarden.domain.report import Outcome, Report
 from jobwarden.domain.states import Actor, AttemptState, JobState
-from jobwarden.store.database import Database, Transaction, encode, rows
+from jobwarden.errors import FencedOut
+from jobwarden.store.database import Database, Transaction, Writer, encode, rows
 from jobwarden.store.schema import attempts, jobs
-from jobwarden.store.transition import close_attempts, reject
+from jobwarden.store.transition import close_attempts, complete_attempt, reject
 
 _WAITS = {JobState.PENDING, JobState.QUEUED, JobState.RETRYING, JobState.ORPHANED}
 
@@ -108,6 +109,15 @@ def settle_alone(
                 raise
             failures += 1
             pause(Backoff(base=0.1, cap=10.0).delay(failures, random.random()))
+
+
+def complete(writer: Writer, settlement: Settlement, actor_id: str) -> None:
+    """Settle a success inside the caller's own transaction; raises `FencedOut` if the attempt is no longer ours.
+
+    The report that follows finds it settled and is accepted in silence.
+    """
+    if not complete_attempt(writer, _move(settlement, _SUCCESS), actor_id):
+        raise FencedOut(attempt=settlement.report.attempt_id)
 
 
 def _decisions(

@@ -13,7 +13,7 @@ from jobwarden.store.schema import attempts
 from jobwarden.store.transition import start_attempts
 
 _standing = select(attempts.c.id, attempts.c.fencing_token).where(
-    attempts.c.id.in_(bindparam("ids", expanding=True)), attempts.c.state == AttemptState.RUNNING.value
+    attempts.c.id.in_(bindparam("ids", expanding=True)), attempts.c.state != AttemptState.DISPATCHED.value
 )
 
 
@@ -30,7 +30,8 @@ class Start:
 def start(transaction: Transaction, starts: Sequence[Start], worker_id: str) -> set[str]:
     """Commit the starts and give the attempts that may go on; the others were fenced out.
 
-    An attempt that runs under this very token was started by us in a commit whose answer was lost.
+    An attempt that has left `dispatched` under this very token was started by us, in a commit whose answer was lost, or
+    has completed in its handler's own transaction.
     """
     moves = [{"job_id": s.job_id, "attempt_id": s.attempt_id, "token": s.token, "ago": s.ago or None} for s in starts]
     won = {str(move["attempt_id"]) for move in start_attempts(transaction, moves, Actor.WORKER, worker_id)}

@@ -129,7 +129,7 @@ class Runner:
             registry,
             capture,
             alone=lambda nonce: _with_database().SettlesAlone(settings, runtime, nonce),
-            inquiry=lambda: _with_database().DatabaseInquiry(settings),
+            inquiry=lambda: _with_database().DatabaseInquiry(settings, runtime.worker_id),
             become=become,
         )
 

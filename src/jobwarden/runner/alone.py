@@ -9,10 +9,10 @@ from typing import Any
 
 from sqlalchemy import select
 
-from jobwarden.domain.report import Report
-from jobwarden.errors import JobWardenError
+from jobwarden.domain.report import Outcome, Report
+from jobwarden.lifecycle.join import join
 from jobwarden.lifecycle.record import record
-from jobwarden.lifecycle.settle import Settlement, settle_alone
+from jobwarden.lifecycle.settle import Settlement, complete, settle_alone
 from jobwarden.process.runtime_dir import RuntimeDir
 from jobwarden.process.spool import Spool
 from jobwarden.runner.outcome import Offsets
@@ -61,8 +61,8 @@ class SettlesAlone:
 class DatabaseInquiry:
     """Answers a context's questions; one for each attempt that asks."""
 
-    def __init__(self, settings: Options) -> None:
-        self._database = Database(settings)
+    def __init__(self, settings: Options, worker_id: str) -> None:
+        self._database, self._worker_id = Database(settings), worker_id
 
     def batch(self, batch_id: str) -> Mapping[str, Any] | None:
         """The batch's row as it stands: name, state and counts."""
@@ -83,6 +83,8 @@ class DatabaseInquiry:
             raise LookupError(f"this job does not depend on a batch member with the key {key!r}")
         return row.result
 
-    def complete(self, connection: Any, claim: Mapping[str, Any], result: Any) -> None:
-        """Settle the attempt as succeeded inside the caller's transaction."""
-        raise JobWardenError("complete_in(connection) is not available yet: return the result from the handler instead")
+    def complete(self, connection: Any, claim: Mapping[str, Any], result: str | None) -> None:
+        """Settle the attempt as succeeded, with its result as JSON text, inside the caller's transaction."""
+        report = Report(claim["attempt_id"], Outcome.SUCCEEDED, result=result)
+        settlement = Settlement(claim["job_id"], claim["token"], report)
+        join(self._database, connection, lambda writer: complete(writer, settlement, self._worker_id), lambda: None)

@@ -32,7 +32,7 @@ from sqlalchemy.sql.dml import UpdateBase
 
 from jobwarden.domain.states import ENDED, IN_FLIGHT, Actor, AttemptState, JobState
 from jobwarden.domain.transitions import check_attempt, check_job
-from jobwarden.store.database import Transaction, after, encode, now, rows
+from jobwarden.store.database import Transaction, Writer, after, encode, now, rows
 from jobwarden.store.schema import attempts, counters, events, jobs
 
 Row = dict[str, Any]
@@ -88,6 +88,21 @@ class Step:
         ours = {row["job_id"] for row in won}
         return [row for row in moves if row["job_id"] in ours]
 
+    def send(self, writer: Writer, moves: Sequence[Row]) -> list[Row]:
+        """`apply` over a caller's connection, which takes rows only: what is constant must be a column of ``spec``."""
+        given = encode(moves)
+        if writer.chains_writes:
+            return _joined(moves, writer.send(self._whole, given), self.more)  # type: ignore[attr-defined]
+        won = _joined(moves, writer.send(self._found, given), self.more)  # type: ignore[attr-defined]
+        for write in self._writes if won else ():  # type: ignore[attr-defined]
+            writer.send(write, encode(won))
+        return won
+
+
+def _joined(given: Sequence[Row], found: Sequence[Mapping[str, Any]], more: Iterable[str]) -> list[Row]:
+    names = ("job_id", *more)
+    return _merged(given, [(str(row["job_id"]), *(row[name] for name in names[1:])) for row in found], more)
+
 
 def _ctes(writes: Iterable[UpdateBase]) -> list[Any]:
     return [write.cte(f"write_{number}") for number, write in enumerate(writes)]
@@ -113,8 +128,8 @@ def _event(won: FromClause, **values: Any) -> UpdateBase:
     """One ledger row for each row won."""
     columns = {
         "job_id": won.c.job_id,
-        "actor_type": bindparam("actor_type"),
-        "actor_id": bindparam("actor_id"),
+        "actor_type": won.c.actor_type if "actor_type" in won.c else bindparam("actor_type"),
+        "actor_id": won.c.actor_id if "actor_id" in won.c else bindparam("actor_id"),
         "created_at": now(),
         **values,
     }
@@ -358,6 +373,21 @@ _close = Step(
     lambda given: _held(given, IN_FLIGHT),
     _close_writes,
 )
+
+
+_complete = Step(
+    "complete",
+    {**_CLOSE_SPEC, "actor_type": "text", "actor_id": "text"},
+    _close.more,
+    _close.found,
+    _close_writes,
+)
+
+
+def complete_attempt(writer: Writer, move: Row, actor_id: str) -> bool:
+    """End one attempt as succeeded inside a caller's transaction; False if it is no longer this attempt's to end."""
+    succeeded = {"job_to": JobState.SUCCEEDED.value, "attempt_to": AttemptState.SUCCEEDED.value, "ended": True}
+    return bool(_complete.send(writer, [{**move, **succeeded, "actor_type": Actor.WORKER.value, "actor_id": actor_id}]))
 
 
 def close_attempts(transaction: Transaction, moves: Sequence[Row], actor: Actor, actor_id: str | None) -> list[Row]:

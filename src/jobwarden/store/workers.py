@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Row, bindparam, insert, select, update
@@ -57,8 +57,17 @@ _owned = select(
     attempts.c.state.in_([state.value for state in sorted(IN_FLIGHT)]),
     jobs.c.id == attempts.c.job_id,
 )
+_over = select(attempts.c.id, attempts.c.fencing_token).where(
+    attempts.c.id.in_(bindparam("ids", expanding=True)),
+    attempts.c.state.not_in([state.value for state in sorted(IN_FLIGHT)]),
+)
 
 
 def owned(transaction: Transaction, worker_id: str) -> list[Row[Any]]:
     """Every attempt in flight that the database says is this worker's, with its token and its job's wishes."""
     return list(transaction.execute(_owned, worker=worker_id))
+
+
+def ended(transaction: Transaction, attempt_ids: Sequence[str]) -> dict[str, int]:
+    """Of these attempts, those that are over, with their tokens."""
+    return {row.id: row.fencing_token for row in transaction.execute(_over, ids=attempt_ids)} if attempt_ids else {}
