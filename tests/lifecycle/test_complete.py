@@ -26,7 +26,7 @@ def _callers(database: Database, kind: str) -> Iterator[Any]:
             yield connection
         return
     fairy = database.engine.raw_connection()
-    raw = fairy.driver_connection
+    raw: Any = fairy.driver_connection
     fairy.detach()
     if database.facts.one_machine:
         raw.isolation_level = ""  # as sqlite3 gives it to a caller; ours announce their transactions themselves

@@ -16,7 +16,8 @@ from jobwarden.config import Settings
 from jobwarden.errors import MigrationNewer, NotMigrated
 from jobwarden.store import schema
 from jobwarden.store.database import Database
-from jobwarden.store.migrate import check, current, migrate, newest, statements
+from jobwarden.store.migrate import migrate, statements
+from jobwarden.store.revision import check, current, newest
 from tests.lifecycle.claimants import Claimant
 from tests.support.jobs import build
 

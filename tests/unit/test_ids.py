@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import uuid
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 
@@ -30,7 +31,7 @@ def test_ids_rise(clock: Callable[[], int], bits: Callable[[int], int]) -> None:
     source = Uuid7(clock, bits)
     ids = [*source.take(70_000), source.next(), *source.take(0), *source.take(1), *source.take(70_000)]
     assert len(ids) == 140_002
-    assert all(before < after for before, after in zip(ids, ids[1:], strict=False))
+    assert all(before < after for before, after in pairwise(ids))
 
 
 def test_ids_are_version_seven() -> None:

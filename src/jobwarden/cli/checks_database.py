@@ -18,7 +18,7 @@ from jobwarden.cli.checks import Finding, fail, ok, warn
 from jobwarden.cli.opening import there_is_no_file
 from jobwarden.config import ClaimDriver, Settings
 from jobwarden.errors import JobWardenError, NotMigrated
-from jobwarden.store import migrate
+from jobwarden.store import revision
 from jobwarden.store.database import Database
 from jobwarden.store.schema import counters
 
@@ -65,12 +65,12 @@ def _looked_at(database: Database) -> Iterator[Finding]:
 
 def _migrated(database: Database) -> Finding:
     try:
-        migrate.check(database)
+        revision.check(database)
     except NotMigrated as error:
         return fail("schema", str(error), _MIGRATE)
     except JobWardenError as error:
         return fail("schema", str(error), "upgrade JobWarden here")
-    return ok("schema", f"at revision {migrate.newest()}")
+    return ok("schema", f"at revision {revision.newest()}")
 
 
 def _may_create(database: Database) -> Finding:

@@ -18,7 +18,7 @@ from jobwarden.app import JobWarden
 from jobwarden.config import Settings
 from jobwarden.errors import DatabaseUnavailable, NotMigrated
 from jobwarden.runner.application import jobs_of, load_application
-from jobwarden.store import migrate
+from jobwarden.store import revision
 from jobwarden.store.database import Database, Transaction
 
 APP_VARIABLE = "JOBWARDEN_APP"
@@ -62,9 +62,9 @@ class Opening:
 def checked(database: Database) -> Database:
     """The database, once it is known to be there and at our revision."""
     if there_is_no_file(database):
-        raise NotMigrated(database=database, found="nothing (no such file)", needed=migrate.newest())
+        raise NotMigrated(database=database, found="nothing (no such file)", needed=revision.newest())
     database.server()
-    migrate.check(database)
+    revision.check(database)
     return database
 
 

@@ -12,8 +12,8 @@ import click
 from jobwarden.cli import output, screens
 from jobwarden.cli.opening import Opening, read, told
 from jobwarden.domain.states import ENDED, JobState
-from jobwarden.store import migrate
 from jobwarden.store.database import Database
+from jobwarden.store.revision import newest
 from jobwarden.views import explain as explaining
 from jobwarden.views import fleet, logs
 from jobwarden.views import jobs as job_views
@@ -42,7 +42,7 @@ def status(opening: Opening, as_json: bool) -> None:
     """
     database = opening.database()
     found = read(database, overview)
-    revision = migrate.newest()
+    revision = newest()
     if as_json:
         output.as_json({"database": str(database), "revision": revision, **output.plain(found)})
         return

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Any
+
 import click
 
 from jobwarden.cli.opening import Opening, there_is_no_file, told
 from jobwarden.errors import NotMigrated
-from jobwarden.store import migrate as migrations
+from jobwarden.store import revision
 from jobwarden.store.database import Database
 
 
@@ -25,7 +28,7 @@ def migrate(opening: Opening, check: bool, sql: bool) -> None:
     with told(database):
         if sql:
             database.server()
-            click.echo(migrations.statements(database))
+            click.echo(_migrations().statements(database))
         elif check:
             _check(database)
         else:
@@ -34,17 +37,22 @@ def migrate(opening: Opening, check: bool, sql: bool) -> None:
 
 def migrated(database: Database) -> str:
     """Migrate, and say what was done."""
-    applied = migrations.migrate(database)
+    applied = _migrations().migrate(database)
     done = f"applied {', '.join(applied)}" if applied else "nothing to do"
-    return f"{database}: at revision {migrations.newest()} ({done})"
+    return f"{database}: at revision {revision.newest()} ({done})"
 
 
 def _check(database: Database) -> None:
     if there_is_no_file(database):
-        raise NotMigrated(database=database, found="nothing (no such file)", needed=migrations.newest())
+        raise NotMigrated(database=database, found="nothing (no such file)", needed=revision.newest())
     database.server()
-    migrations.check(database)
-    click.echo(f"{database}: at revision {migrations.newest()}")
+    revision.check(database)
+    click.echo(f"{database}: at revision {revision.newest()}")
+
+
+def _migrations() -> Any:
+    """What migrates: loading it takes as long as everything else, and only this command needs it."""
+    return import_module("jobwarden.store.migrate")
 
 
 COMMANDS = (migrate,)

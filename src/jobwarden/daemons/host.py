@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from setproctitle import setproctitle
@@ -29,8 +30,8 @@ from jobwarden.process.seats import Zygote, ZygoteBroken, ZygoteGone, ZygoteRead
 from jobwarden.store import workers
 from jobwarden.store.database import Database
 from jobwarden.store.ids import new_id
-from jobwarden.store.migrate import check, migrate
 from jobwarden.store.nudge import Ear
+from jobwarden.store.revision import check
 
 _PATIENCE = Backoff(base=1.0, factor=2.0, cap=60.0, jitter=False)
 _SWITCH_INTERVAL = 0.0005  # loop and writer share one interpreter: short turns keep the latency of both low
@@ -140,7 +141,7 @@ class _Worker:
         database = Database(settings)
         database.server()
         if self._wishes.migrate:
-            migrate(database)
+            import_module("jobwarden.store.migrate").migrate(database)  # loaded by those only who migrate
         check(database)
         host, process = identity.this_host(), identity.myself()
         owner = Owner(self._worker_id, host, process)

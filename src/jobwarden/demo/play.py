@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 from jobwarden.app import JobWarden
@@ -24,7 +25,6 @@ from jobwarden.handle import JobHandle
 from jobwarden.process import identity, pidfd
 from jobwarden.runner.application import load_application
 from jobwarden.store.ids import new_id
-from jobwarden.store.migrate import migrate
 from jobwarden.views import fleet, logs
 from jobwarden.views.jobs import Filter, JobLine, JobView, listed, shown
 
@@ -77,7 +77,7 @@ def play(folder: Folder, url: str | None, screen: Screen) -> Told:
     os.environ["JOBWARDEN_DATABASE_URL"] = folder.prepare(url)
     with contextlib.chdir(folder.path), _interruptible():
         app: JobWarden = load_application(crew.APP)  # now: its settings are those of the folder
-        migrate(app.database)
+        import_module("jobwarden.store.migrate").migrate(app.database)  # loaded by those only who migrate
         census = _enqueued(app)
         screen.begin(
             str(app.database), source.library(), len(census.parts), sum(p.files for p in census.parts.values())

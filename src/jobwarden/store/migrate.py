@@ -15,31 +15,11 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from jobwarden.errors import DatabaseReadOnly, MigrationNewer, NotMigrated
+from jobwarden.errors import DatabaseReadOnly, MigrationNewer
 from jobwarden.store.database import PREFIX, Database, Fault
+from jobwarden.store.revision import current, known, newest
 
 _FOLDER = Path(__file__).parent / "migrations"
-
-
-def newest() -> str:
-    """The schema revision that this version of the code needs."""
-    return _script().get_current_head() or ""
-
-
-def current(database: Database) -> str | None:
-    """The schema revision that the database is at; None if it has no tables of ours."""
-    with database.read() as transaction:
-        return _context(database, transaction.connection).get_current_revision()
-
-
-def check(database: Database) -> None:
-    """Raise `NotMigrated` or `MigrationNewer` unless the database is at the revision that this code needs."""
-    found, needed = current(database), newest()
-    if found == needed:
-        return
-    if found is not None and found not in {revision.revision for revision in _script().walk_revisions()}:
-        raise MigrationNewer(database=database, found=found)
-    raise NotMigrated(database=database, found=found or "nothing", needed=needed)
 
 
 def migrate(database: Database) -> list[str]:
@@ -94,7 +74,7 @@ def _upgrade(database: Database, connection: Connection) -> list[str]:
     script = _script()
     applied: list[str] = []
     before = _context(database, connection).get_current_revision()
-    if before is not None and before not in {revision.revision for revision in script.walk_revisions()}:
+    if before is not None and before not in known():
         raise MigrationNewer(database=database, found=before)
 
     def steps(revision: Any, context: Any) -> Any:
