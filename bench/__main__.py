@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -14,31 +15,44 @@ from bench.machine import machine
 from bench.report import show
 from bench.site import Site
 from bench.steps import bulk, ledger, single
+from bench.whole import backlog, fork, latency, pool
 
-MEASURES: dict[str, Any] = {"ledger": ledger, "bulk": bulk, "single": single}
+MEASURES: dict[str, Any] = {
+    "single": single,
+    "bulk": bulk,
+    "ledger": ledger,
+    "pool": pool,
+    "fork": fork,
+    "latency": latency,
+    "backlog": backlog,
+}
 
 
 def main(words: list[str]) -> int:
     """Measure what was asked for; 0 whatever the figures say, since they are for people to judge."""
     wishes = _parser().parse_args(words)
     rounds, scale = (3, 0.25) if wishes.quick else (wishes.rounds, 1.0)
-    begin, lines = monotonic(), []
+    begin = monotonic()
     with Site(wishes.engine) as site:
         facts = machine(site.disk)
         with site.store() as store:
             facts |= store.facts()
-        for name in wishes.only or MEASURES:
-            for line in MEASURES[name](site, rounds, scale):
-                lines.append(line)
-                if not wishes.json:
-                    print(f"  {line.name}: {line.ours.middle:,.4g} {line.unit}", file=sys.stderr, flush=True)
-    facts["seconds"] = round(monotonic() - begin, 1)
+        lines = list(_measured(site, wishes.only or MEASURES, rounds, scale))
+    facts |= {"rounds": rounds, "seconds": round(monotonic() - begin, 1)}
     _say(lines, facts, wishes)
     return 0
 
 
+def _measured(site: Site, names: Iterable[str], rounds: int, scale: float) -> Iterator[Line]:
+    """The lines, each said to the terminal as it comes."""
+    for name in names:
+        for line in MEASURES[name](site, rounds, scale):
+            print(f"  {line.name}: {line.ours.middle:,.4g} {line.unit}", file=sys.stderr, flush=True)
+            yield line
+
+
 def _say(lines: list[Line], facts: dict[str, Any], wishes: argparse.Namespace) -> None:
-    data = {"machine": facts, "rounds": wishes.rounds, "lines": [line.data() for line in lines]}
+    data = {"machine": facts, "lines": [line.data() for line in lines]}
     if wishes.out:
         wishes.out.write_text(json.dumps(data, indent=2))
     if wishes.json:

@@ -6,11 +6,13 @@ from what was found. Written as well as we can: a weak opponent would flatter us
 
 from __future__ import annotations
 
-import json
+import sqlite3
 import uuid
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import psycopg
+import pymysql  # type: ignore[import-untyped]
 import sqlalchemy as sa
 
 from jobwarden.store.ids import new_ids
@@ -23,6 +25,7 @@ BORN = (
     "id, job, lane, params, priority, idempotent, isolation, max_attempts, state, available_at, queued_at, created_at, "
     "updated_at"
 )
+NOTED = "job_id, level, to_state, actor_type, created_at"
 HEADER = (
     "j.id, j.job, j.name, j.lane, j.params, j.tags, j.batch_id, j.scheduled_for, j.idempotent, j.isolation, "
     "j.timeout_sec, j.max_runtime_sec, j.grace_sec, j.memory_bytes, j.unspent_count"
@@ -96,8 +99,8 @@ SELECT attempt_id, {HEADER.replace("j.", "")} FROM seated
 _PG_SETTLE = f"""
 WITH given AS (SELECT * FROM unnest(%s::uuid[], %s::uuid[]) AS given(job_id, attempt_id)
 ), over AS (
-    UPDATE jobwarden_job_attempts a SET state = 'succeeded', started_at = now(), finished_at = now(), updated_at = now(),
-        duration_ms = 1, user_ms = 1, system_ms = 0, peak_rss_bytes = 30000000
+    UPDATE jobwarden_job_attempts a SET state = 'succeeded', started_at = now(), finished_at = now(),
+        updated_at = now(), duration_ms = 1, user_ms = 1, system_ms = 0, peak_rss_bytes = 30000000
     FROM given WHERE a.id = given.attempt_id
 ), moved AS (
     UPDATE jobwarden_jobs j SET state = 'succeeded', result = '{RESULT}', finished_at = now(), updated_at = now()
@@ -118,14 +121,16 @@ _BY_KEY = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off 
 class PostgreSQLHand:
     """psycopg: one prepared statement a step, COPY for many."""
 
-    def __init__(self, url: sa.URL) -> None:
-        import psycopg
-
+    def __init__(self, url: sa.URL, lane: str) -> None:
         plain = url.set(drivername="postgresql").render_as_string(hide_password=False)
+        self._lane = lane
+        self._enqueue, self._claim, self._settle = (
+            sql.replace(f"'{LANE}'", f"'{lane}'") for sql in (_PG_ENQUEUE, _PG_CLAIM, _PG_SETTLE)
+        )
         self._connection = psycopg.connect(plain, autocommit=True, prepare_threshold=0, options=_BY_KEY)
 
     def enqueue(self) -> None:
-        self._connection.execute(_PG_ENQUEUE, new_ids(1))
+        self._connection.execute(self._enqueue, new_ids(1))
 
     def enqueue_many(self, count: int) -> None:
         ids = new_ids(count)
@@ -134,22 +139,22 @@ class PostgreSQLHand:
             with cursor.copy(f"COPY jobwarden_jobs ({BORN}) FROM STDIN") as copy:
                 copy.write(
                     "".join(
-                        f"{id}\t{JOB}\t{LANE}\t{PARAMS}\t0\tt\tpool\t4\tqueued\t{stamp}\t{stamp}\t{stamp}\t{stamp}\n"
+                        f"{id}\t{JOB}\t{self._lane}\t{PARAMS}\t0\tt\tpool\t4\tqueued\t{stamp}\t{stamp}\t{stamp}\t{stamp}\n"
                         for id in ids
                     )
                 )
-            with cursor.copy("COPY jobwarden_job_events (job_id, level, to_state, actor_type, created_at) FROM STDIN") as copy:
+            with cursor.copy(f"COPY jobwarden_job_events ({NOTED}) FROM STDIN") as copy:
                 copy.write("".join(f"{id}\tjob\tqueued\tclient\t{stamp}\n" for id in ids))
             cursor.execute(
-                f"INSERT INTO jobwarden_counters (scope, name, state, delta) VALUES ('lane', '{LANE}', 'queued', %s)",
-                (count,),
+                "INSERT INTO jobwarden_counters (scope, name, state, delta) VALUES ('lane', %s, 'queued', %s)",
+                (self._lane, count),
             )
 
     def claim(self, most: int) -> Sequence[Any]:
-        return self._connection.execute(_PG_CLAIM, {"most": most, "ids": new_ids(most)}).fetchall()
+        return self._connection.execute(self._claim, {"most": most, "ids": new_ids(most)}).fetchall()
 
     def settle(self, claimed: Sequence[Any]) -> None:
-        self._connection.execute(_PG_SETTLE, ([row[1] for row in claimed], [row[0] for row in claimed]))
+        self._connection.execute(self._settle, ([row[1] for row in claimed], [row[0] for row in claimed]))
 
     def close(self) -> None:
         self._connection.close()
@@ -158,7 +163,8 @@ class PostgreSQLHand:
 class DriverHand:
     """MariaDB over PyMySQL and SQLite over sqlite3: multi-row inserts, updates by a list of keys."""
 
-    def __init__(self, url: sa.URL) -> None:
+    def __init__(self, url: sa.URL, lane: str) -> None:
+        self._lane = lane
         self._lite = url.get_backend_name() == "sqlite"
         self._mark = "?" if self._lite else "%s"
         self._now = "strftime('%Y-%m-%d %H:%M:%f000', 'now')" if self._lite else "utc_timestamp(6)"
@@ -170,25 +176,24 @@ class DriverHand:
     def enqueue_many(self, count: int) -> None:
         now, ids = self._now, new_ids(count)
         cursor = self._begin()
-        born = f"(?, '{JOB}', '{LANE}', '{PARAMS}', 0, 1, 'pool', 4, 'queued', {now}, {now}, {now}, {now})"
+        born = f"(?, '{JOB}', '{self._lane}', '{PARAMS}', 0, 1, 'pool', 4, 'queued', {now}, {now}, {now}, {now})"
         noted = f"(?, 'job', 'queued', 'client', {now})"
         for first in range(0, count, 1000):
             some = ids[first : first + 1000]
             self._insert(cursor, f"jobwarden_jobs ({BORN})", born, some)
-            self._insert(
-                cursor, "jobwarden_job_events (job_id, level, to_state, actor_type, created_at)", noted, some
-            )
+            self._insert(cursor, f"jobwarden_job_events ({NOTED})", noted, some)
         self._count(cursor, {"queued": count})
         self._connection.commit()
 
     def claim(self, most: int) -> Sequence[Any]:
         now, cursor = self._now, self._begin()
+        found: list[Any]
         lock = "" if self._lite else "FOR UPDATE SKIP LOCKED"
         cursor.execute(
-            f"SELECT {HEADER} FROM jobwarden_jobs j WHERE lane = '{LANE}' AND state = 'queued' "
+            f"SELECT {HEADER} FROM jobwarden_jobs j WHERE lane = '{self._lane}' AND state = 'queued' "
             f"ORDER BY priority DESC, created_at, id LIMIT {most} {lock}"
         )
-        found = cursor.fetchall()
+        found = list(cursor.fetchall())
         if found:
             ids = new_ids(len(found))
             pairs = [word for row, id in zip(found, ids, strict=True) for word in (row[0], id)]
@@ -262,7 +267,7 @@ class DriverHand:
         self._say(cursor, f"INSERT INTO {into} VALUES {', '.join([row] * (len(words) // row.count('?')))}", words)
 
     def _count(self, cursor: Any, deltas: dict[str, int]) -> None:
-        rows = ", ".join(f"('lane', '{LANE}', '{state}', {delta})" for state, delta in deltas.items())
+        rows = ", ".join(f"('lane', '{self._lane}', '{state}', {delta})" for state, delta in deltas.items())
         cursor.execute(f"INSERT INTO jobwarden_counters (scope, name, state, delta) VALUES {rows}")
 
     def _say(self, cursor: Any, sql: str, words: list[str]) -> None:
@@ -274,16 +279,12 @@ def _marks(rows: Sequence[Any]) -> str:
 
 
 def _sqlite(url: sa.URL) -> Any:
-    import sqlite3
-
     connection = sqlite3.connect(str(url.database), isolation_level=None, timeout=30)
     connection.execute("PRAGMA synchronous = FULL")
     return connection
 
 
 def _mysql(url: sa.URL) -> Any:
-    import pymysql
-
     return pymysql.connect(
         host=url.host or "127.0.0.1",
         port=url.port or 3306,
@@ -291,16 +292,11 @@ def _mysql(url: sa.URL) -> Any:
         password=url.password or "",
         database=url.database,
         charset="utf8mb4",
-        init_command="SET SESSION transaction_isolation = 'READ-COMMITTED'" if False else "SET tx_isolation = 'READ-COMMITTED'",
+        init_command="SET tx_isolation = 'READ-COMMITTED'",
     )
 
 
-def hand(url: str) -> Hand:
-    """A connection of the engine's own driver."""
+def hand(url: str, lane: str = LANE) -> Hand:
+    """A connection of the engine's own driver, for the jobs of one lane."""
     parsed = sa.make_url(url)
-    return PostgreSQLHand(parsed) if parsed.get_backend_name() == "postgresql" else DriverHand(parsed)
-
-
-def params(number: int) -> str:
-    """What the job that is measured is called with."""
-    return json.dumps({"number": number}, separators=(",", ":"))
+    return PostgreSQLHand(parsed, lane) if parsed.get_backend_name() == "postgresql" else DriverHand(parsed, lane)

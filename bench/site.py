@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import sqlalchemy as sa
+
 from jobwarden.config import Settings
 from jobwarden.store.database import Database
 from jobwarden.store.migrate import migrate
+from jobwarden.store.schema import attempts
 from tests.support.servers import SERVERS
 
 #: Room for what is measured, so that no checkpoint falls into a round; everything that is about safety is left alone.
@@ -114,19 +117,38 @@ class Store:
         words = "DELETE FROM" if self.engine == "sqlite" else "TRUNCATE TABLE"
         self.run(*(f"{words} jobwarden_{table}" for table in _TABLES))
 
-    def fill(self, count: int, job: str = "nothing_pool", isolation: str = "pool", lane: str = "default") -> None:
-        """So many queued jobs, as enqueueing would have left them, by one statement a table."""
+    def fill(self, count: int, job: str = "nothing_pool", isolation: str = "pool", quick: bool = False) -> None:
+        """So many queued jobs, as enqueueing would have left them, by one statement a table.
+
+        ``quick`` leaves the tables as they are otherwise, which takes long where they are large.
+        """
         now, _ = _NOW[self.engine]
         series = _FILL[self.engine].format(count=count)
         kept = "NULL" if isolation == "fork" else f"'{isolation}'"
         one = "true" if self.engine == "postgresql" else "1"
         self.run(
             "INSERT INTO jobwarden_jobs (id, job, lane, params, priority, idempotent, isolation, max_attempts, state, "
-            f"available_at, queued_at, created_at, updated_at) SELECT {_ID[self.engine]}, '{job}', '{lane}', "
+            f"available_at, queued_at, created_at, updated_at) SELECT {_ID[self.engine]}, '{job}', 'default', "
             f"'{{\"number\":1}}', 0, {one}, {kept}, 4, 'queued', {now}, {now}, {now}, {now} {series}",
-            f"INSERT INTO jobwarden_counters (scope, name, state, delta) VALUES ('lane', '{lane}', 'queued', {count})",
+            f"INSERT INTO jobwarden_counters (scope, name, state, delta) VALUES ('lane', 'default', 'queued', {count})",
         )
-        self.settle_down()
+        if not quick:
+            self.settle_down()
+        elif self.engine == "postgresql":
+            self.run("CHECKPOINT")
+
+    def now(self) -> datetime:
+        """The database's clock."""
+        with self.database.read() as transaction:
+            return transaction.now()
+
+    def drained(self, begun: datetime) -> tuple[int, float]:
+        """How many attempts made since then succeeded, and the seconds from the first claim to the last settling."""
+        since = (attempts.c.created_at >= begun, attempts.c.state == "succeeded")
+        asked = sa.select(sa.func.count(), sa.func.min(attempts.c.created_at), sa.func.max(attempts.c.finished_at))
+        with self.database.engine.connect() as connection:
+            count, first, last = connection.execute(asked.where(*since)).one()
+        return count, (last - first).total_seconds() if count else 0.0
 
     def bury(self, count: int) -> None:
         """So many other rows that wait: queued in another lane, delayed by a day, and blocked by another job."""
@@ -155,8 +177,3 @@ def _migrate(url: str) -> None:
     database = Database(Settings(database_url=url))
     migrate(database)
     database.dispose()
-
-
-def environment(store: Store) -> dict[str, str]:
-    """What the application needs to find the database."""
-    return {**os.environ, "JOBWARDEN_DATABASE_URL": store.url}
