@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import sqlalchemy as sa
+from sqlalchemy.pool import NullPool
 
 from jobwarden.config import Settings
 from jobwarden.store.database import Database
@@ -27,7 +28,7 @@ ROOM: dict[str, dict[str, str | int]] = {
 _TABLES = ("jobs", "job_attempts", "job_events", "job_logs", "counters")
 _FILL = {
     "postgresql": "FROM generate_series(1, {count}) AS series(n)",
-    "mariadb": "FROM seq_1_to_{count} AS series(n)",
+    "mariadb": "FROM (SELECT seq AS n FROM seq_1_to_{count}) AS series",
     "sqlite": "FROM (WITH RECURSIVE series(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM series WHERE n < {count}) "
     "SELECT n FROM series)",
 }
@@ -92,7 +93,13 @@ class Store:
 
     def run(self, *statements: str) -> None:
         """Plain SQL, each statement in a transaction of its own."""
-        with self.database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        url = self.database.engine.url
+        options = {} if self.engine == "sqlite" else {"isolation_level": "AUTOCOMMIT"}
+        engine = sa.create_engine(url, poolclass=NullPool, **options)
+        with engine.connect() as connection:
+            if self.engine == "sqlite":
+                raw: Any = connection.connection.driver_connection
+                raw.isolation_level = None
             for statement in statements:
                 connection.exec_driver_sql(statement.replace("%", "%%") if self.engine != "sqlite" else statement)
 
