@@ -67,11 +67,10 @@ def bulk(site: Site, rounds: int, scale: float) -> Iterator[Line]:
 
         limit = fresh(lambda: bare.enqueue_many(count))
         whole = fresh(lambda: job.enqueue_many(job.bind(n) for n in range(count)))
-        yield contest(
-            "bulk enqueue, with binding", "COPY or long INSERTs by hand", rounds, whole, limit, target=Target(60000)
-        )
+        words, target = "COPY or long INSERTs by hand", Target(60000)
+        yield contest("bulk enqueue, with binding", words, rounds, whole, limit, target=target)
         ready = fresh(lambda: job.enqueue_many(bound))
-        yield contest("bulk enqueue of calls already bound", "COPY or long INSERTs by hand", rounds, ready, limit)
+        yield contest("bulk enqueue of calls already bound", words, rounds, ready, limit)
         bare.close()
         jw.database.dispose()
 
