@@ -138,6 +138,13 @@ class Settings(BaseModel):
                 raise ConfigurationError(
                     name=name, value=value, rule="it goes into SQL as a name", way_out="use letters, digits and _ only"
                 )
+        if self.table_prefix != "jobwarden_" and "jobwarden_" in self.table_prefix:
+            raise ConfigurationError(
+                name="table_prefix",
+                value=self.table_prefix,
+                rule="only the default may contain jobwarden_",
+                way_out="shorten it",
+            )
         if self.poll_min > self.poll_idle:
             raise ConfigurationError(
                 name="poll_idle",

@@ -69,6 +69,7 @@ def test_every_setting_is_described_and_times_name_their_unit() -> None:
         ({"capacity": 0}, "capacity = 0 .* greater than or equal to 1"),
         ({"poll_idle": "soon"}, "poll_idle = 'soon' .* valid number"),
         ({"poll_idle": 0.01}, "poll_idle = 0.01 .* not be below poll_min"),
+        ({"table_prefix": "my_jobwarden_"}, "table_prefix = 'my_jobwarden_' .* only the default"),
         ({"table_prefix": "a-b"}, "table_prefix = 'a-b' .* letters, digits and _"),
         ({"lanes": []}, "lanes = .* at least 1"),
         ({"claim_driver": "fast"}, "claim_driver = 'fast' .*'auto', 'locking' or 'racing'"),
