@@ -13,7 +13,7 @@ from jobwarden.daemons import host
 def _options(command: Any) -> Any:
     """The options of a worker."""
     for option in (
-        click.option("--burst", is_flag=True, help="End when no job can be claimed; those that wait for a later time do not count."),
+        click.option("--burst", is_flag=True, help="End when no job can be claimed now; delayed ones do not count."),
         click.option(
             "--drain-timeout", type=click.FloatRange(0), help="Seconds to wait for attempts when asked to end; 0: all."
         ),
