@@ -242,6 +242,7 @@ class Binder:
         for name, value in found.items():
             if refusal := _refusal(value):
                 self._unstorable(name, value, refusal)
+        name = next(iter(found))
         for name, value in found.items():
             try:
                 self._to_json({name: value}, warnings="error")

@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 refused or not found (the reason is on standard error), 2 
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -73,7 +74,7 @@ def _prepare() -> None:
     if here not in sys.path:
         sys.path.insert(0, here)
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
 
 

@@ -192,7 +192,7 @@ def _cursor(database: Database, job_id: str, lines: int) -> int:
 
 def _follow(database: Database, job_id: str, cursor: int, tell: Callable[[logs.LogLine], None]) -> None:
     """Lines as they come, until the job is over or parked, and was silent for one more look."""
-    quiet = 0
+    quiet, state = 0, None
     while quiet < 2:
         state = read(database, lambda transaction: job_views.state_of(transaction, job_id))
         page = read(database, partial(logs.after, job_id=job_id, cursor=cursor))

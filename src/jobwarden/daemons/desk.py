@@ -168,8 +168,8 @@ class Desk:
         watched = hold.attempts.get(report.attempt_id)
         if watched is None or watched.report is not None:
             return
-        watched.out_end, watched.err_end = frame["out"], frame["err"]
-        if watched.started is not None and (watched.out_end > watched.out or watched.err_end > watched.err):
+        out, err = watched.out_end, watched.err_end = frame["out"], frame["err"]
+        if watched.started is not None and (out > watched.out or err > watched.err):
             watched.listen(hold.seat.spool, final=True)
         self.conclude(hold, watched, self.in_light_of_ending(watched, report))
         if hold.pooled and report.usage.wall_ms is not None:

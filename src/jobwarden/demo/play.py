@@ -108,6 +108,7 @@ def _enqueued(app: JobWarden) -> Census:
 
 def _watched(census: Census, screen: Screen, process: subprocess.Popen[bytes], folder: Folder) -> None:
     """Look until every part is over, and kill one child on the way."""
+    moment = None
     for moment in _moments(census, process, folder):
         screen.show(moment)
         _follow_up(census, moment, screen)
@@ -115,7 +116,7 @@ def _watched(census: Census, screen: Screen, process: subprocess.Popen[bytes], f
             _kill_one(census, moment, screen)
         if moment.finished == len(census.parts):
             break
-    failed = [job for job in moment.jobs if job.state != JobState.SUCCEEDED]
+    failed = [job for job in (moment.jobs if moment else ()) if job.state != JobState.SUCCEEDED]
     if failed:
         raise JobWardenError(f"Part {failed[0].label} is {failed[0].state}: see `jobwarden show {failed[0].id}`.")
 

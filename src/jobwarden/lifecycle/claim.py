@@ -94,7 +94,7 @@ _HEADER = (
     jobs.c.unspent_count,
 )
 _paused = exists().where(lanes.c.name == bindparam("lane"), lanes.c.paused)
-_waiting: Select[Any] = (
+_waiting: Select[*tuple[Any, ...]] = (
     select(*_HEADER)
     .where(jobs.c.lane == bindparam("lane"), jobs.c.state == words(JobState.QUEUED), not_(_paused))
     .order_by(jobs.c.priority.desc(), jobs.c.created_at, jobs.c.id)

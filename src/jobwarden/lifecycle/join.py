@@ -217,7 +217,7 @@ class Raw:
 @lru_cache(maxsize=256)
 def _as_text(statement: ClauseElement, engine: str) -> tuple[str, Mapping[str, Any]]:
     compiled = statement.compile(dialect=_dialect(engine))
-    return str(compiled), {name: value for name, value in compiled.params.items() if name != "rows"}
+    return str(compiled), {name: value for name, value in (compiled.params or {}).items() if name != "rows"}
 
 
 @lru_cache

@@ -296,7 +296,7 @@ class Database:
         self._announced = moment
         try:
             with self._shortcut(self.engine).connection() as direct:
-                direct.say(f'NOTIFY "{self.channel}"')
+                direct.say(f'BEGIN; SET LOCAL synchronous_commit = off; NOTIFY "{self.channel}"; COMMIT')
         except DBAPIError:
             return
 

@@ -75,7 +75,7 @@ class Shortcut:
     def _texts(self, statement: ClauseElement) -> tuple[str, Mapping[str, Any]]:
         if statement not in self._known:
             compiled = statement.compile(self.engine)
-            constants = {name: value for name, value in compiled.params.items() if name != "rows"}
+            constants = {name: value for name, value in (compiled.params or {}).items() if name != "rows"}
             self._known[statement] = (self._spell(str(compiled)), constants)
         return self._known[statement]
 

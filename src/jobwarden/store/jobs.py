@@ -175,7 +175,7 @@ _by_key = select(jobs.c.id, jobs.c.job, jobs.c.params, jobs.c.idempotency_key).s
 )
 
 
-def by_key_statement() -> Select[Any]:
+def by_key_statement() -> Select[*tuple[Any, ...]]:
     """The statement that finds jobs by idempotency key; its one parameter ``rows`` has idempotency_key."""
     return _by_key
 
