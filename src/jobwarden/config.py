@@ -100,6 +100,16 @@ class Settings(BaseModel):
     poll_idle: Pause = Field(2.0, description="Longest time in seconds between two looks for jobs when there are none.")
     beat_interval: Pause = Field(2.0, description="Seconds between a daemon's heartbeats and ownership queries.")
     missed_beats: int = Field(5, ge=2, description="Heartbeats missed in a row before a daemon is declared dead.")
+    death_budget: Pause = Field(
+        120.0,
+        description="Seconds of silence of a whole host after which its attempts are taken from it unseen; while a "
+        "daemon there answers, processes are looked at instead.",
+    )
+    self_fence_ttl: Pause = Field(
+        90.0,
+        description="Seconds without reaching the database after which a host ends its own attempts, so that nobody "
+        "runs them twice; must end well before death_budget.",
+    )
     log_flush_interval: Pause = Field(0.25, description="Seconds between commits of the lines that running jobs wrote.")
     results_max_bytes: int = Field(65536, ge=2, description="Largest result that is kept, in bytes of JSON.")
     max_attempts: Count = Field(4, description="Attempts an idempotent job gets if its declaration does not say.")
@@ -145,6 +155,22 @@ class Settings(BaseModel):
                 rule="only the default may contain jobwarden_",
                 way_out="shorten it",
             )
+        slack = self.beat_interval + 2
+        if self.self_fence_ttl + slack > self.death_budget:
+            raise ConfigurationError(
+                name="self_fence_ttl",
+                value=self.self_fence_ttl,
+                rule=f"a host must have ended its attempts before others take them: it needs {slack:g} s before "
+                f"death_budget ({self.death_budget:g})",
+                way_out="lower it, or raise death_budget",
+            )
+        if self.self_fence_ttl < self.silence:
+            raise ConfigurationError(
+                name="self_fence_ttl",
+                value=self.self_fence_ttl,
+                rule=f"it must not be below the {self.silence:g} s of missed_beats times beat_interval",
+                way_out="change one of the three",
+            )
         if self.poll_min > self.poll_idle:
             raise ConfigurationError(
                 name="poll_idle",
@@ -153,6 +179,11 @@ class Settings(BaseModel):
                 way_out="change one of the two",
             )
         return self
+
+    @property
+    def silence(self) -> float:
+        """Seconds without a heartbeat after which a daemon counts as silent, and a lease that it holds runs out."""
+        return self.beat_interval * self.missed_beats
 
     def dump(self) -> dict[str, Any]:
         """The settings as JSON data; ``Settings(**data)`` gives them back."""

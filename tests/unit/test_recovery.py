@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobwarden.domain.claims import Purpose
 from jobwarden.domain.recovery import Backoff, Decision, JobFacts, OnLost, Wish, decide
 from jobwarden.domain.report import Outcome, Report
 from jobwarden.domain.states import Actor, AttemptState, JobState
@@ -16,6 +17,8 @@ from jobwarden.domain.transitions import ATTEMPT, JOB
 SAFE = JobFacts(idempotent=True, max_attempts=3, spent=1, backoff=Backoff(base=4, factor=3, cap=100, jitter=False))
 ONCE = replace(SAFE, idempotent=False)
 SPENT = replace(SAFE, spent=3)
+ASKS = replace(ONCE, reconciles=True)
+ASKING = replace(ASKS, purpose=Purpose.RECONCILE)
 J, A = JobState, AttemptState
 
 facts = st.builds(
@@ -33,6 +36,8 @@ facts = st.builds(
     ),
     on_lost=st.sampled_from(OnLost),
     wish=st.sampled_from([None, *Wish]),
+    reconciles=st.booleans(),
+    purpose=st.sampled_from(Purpose),
 )
 reports = st.builds(
     Report,
@@ -97,6 +102,21 @@ CASES = {
     "raise Park": (SAFE, _report(Outcome.PARKED), J.ORPHANED, A.FAILED),
     "raise Snooze": (SAFE, _report(Outcome.SNOOZED, delay=60.0), J.PENDING, A.STOPPED),
     "raise Snooze at the end of the budget": (SPENT, _report(Outcome.SNOOZED, delay=60.0), J.PENDING, A.STOPPED),
+    "loss of what can ask": (ASKS, _report(Outcome.LOST), J.RETRYING, A.FAILED),
+    "loss of what can ask, told to park": (
+        replace(ASKS, on_lost=OnLost.PARK),
+        _report(Outcome.LOST),
+        J.ORPHANED,
+        A.FAILED,
+    ),
+    "the hook found that all was done": (ASKING, _report(Outcome.SUCCEEDED), J.SUCCEEDED, A.SUCCEEDED),
+    "the hook found that nothing was done": (ASKING, _report(Outcome.DID_NOT_RUN), J.QUEUED, A.SUCCEEDED),
+    "the hook cannot tell": (ASKING, _report(Outcome.PARKED), J.ORPHANED, A.FAILED),
+    "the hook raised": (ASKING, _report(Outcome.FAILED), J.ORPHANED, A.FAILED),
+    "the hook was lost": (ASKING, _report(Outcome.LOST), J.ORPHANED, A.FAILED),
+    "stopped at a checkpoint by a drain": (SAFE, _report(Outcome.DRAINED), J.QUEUED, A.STOPPED),
+    "stopped by a drain, and must not run twice": (ONCE, _report(Outcome.DRAINED), J.ORPHANED, A.STOPPED),
+    "stopped by a drain, and can ask": (ASKS, _report(Outcome.DRAINED), J.RETRYING, A.STOPPED),
     "never began": (ONCE, _report(Outcome.UNSTARTED), J.QUEUED, A.CANCELED),
     "never began, to be tried later": (ONCE, _report(Outcome.UNSTARTED, delay=5.0), J.PENDING, A.CANCELED),
 }
@@ -118,7 +138,7 @@ def test_a_delay_asked_for_by_the_handler_wins_over_the_backoff() -> None:
     assert decide(SAFE, _report(Outcome.FAILED, delay=77.0), 0.5).delay == 77
 
 
-@pytest.mark.parametrize("outcome", [Outcome.SNOOZED, Outcome.UNSTARTED])
+@pytest.mark.parametrize("outcome", [Outcome.SNOOZED, Outcome.UNSTARTED, Outcome.DRAINED])
 def test_what_did_not_count_spends_no_budget(outcome: Outcome) -> None:
     assert decide(SPENT, _report(outcome), 0.5).unspent
 
@@ -126,6 +146,7 @@ def test_what_did_not_count_spends_no_budget(outcome: Outcome) -> None:
 def test_the_reason_is_kept() -> None:
     for outcome in Outcome:
         assert decide(SAFE, _report(outcome, reason="because"), 0.5).reason == "because"
+        assert "because" in str(decide(ASKING, _report(outcome, reason="because"), 0.5).reason)
     assert decide(replace(SAFE, wish=Wish.CANCEL), _report(Outcome.LOST), 0.5).reason == "cancel requested"
     assert decide(replace(SAFE, wish=Wish.STOP), _report(Outcome.LOST), 0.5).reason == "stop requested"
 
@@ -134,7 +155,9 @@ def test_the_reason_is_kept() -> None:
 def test_success_is_never_overridden_and_never_invented(job: JobFacts, report: Report, chance: float) -> None:
     decision = decide(job, report, chance)
     succeeded = report.outcome is Outcome.SUCCEEDED
-    assert (decision.job is J.SUCCEEDED) == (decision.attempt is A.SUCCEEDED) == succeeded
+    answered = job.purpose is Purpose.RECONCILE and report.outcome is Outcome.DID_NOT_RUN and job.wish is None
+    assert (decision.job is J.SUCCEEDED) == succeeded
+    assert (decision.attempt is A.SUCCEEDED) == (succeeded or answered)
 
 
 @given(facts, reports, chances)
@@ -146,7 +169,8 @@ def test_a_wish_wins_over_everything_but_success(job: JobFacts, report: Report, 
 
 @given(facts, reports, chances)
 def test_the_budget_is_never_exceeded(job: JobFacts, report: Report, chance: float) -> None:
-    if decide(job, report, chance).job is J.RETRYING:
+    decision = decide(job, report, chance)
+    if decision.job is J.RETRYING and decision.next is Purpose.RUN:
         assert job.spent < job.max_attempts
 
 
@@ -155,9 +179,20 @@ def test_what_must_not_run_twice_is_run_again_only_if_somebody_said_so(
     job: JobFacts, report: Report, chance: float
 ) -> None:
     decision = decide(job, report, chance)
-    if not job.idempotent and decision.job in (J.RETRYING, J.QUEUED, J.PENDING):
+    again = decision.job in (J.RETRYING, J.QUEUED, J.PENDING) and decision.next is Purpose.RUN
+    if not job.idempotent and again:
+        if job.purpose is Purpose.RECONCILE and report.outcome is Outcome.DID_NOT_RUN:
+            return
         told = job.on_lost is OnLost.RETRY and report.outcome is Outcome.LOST
         assert told or report.outcome in (Outcome.SNOOZED, Outcome.UNSTARTED)
+
+
+@given(facts, reports, chances)
+def test_only_what_can_ask_is_asked(job: JobFacts, report: Report, chance: float) -> None:
+    decision = decide(job, report, chance)
+    if decision.next is Purpose.RECONCILE:
+        assert job.reconciles or job.purpose is Purpose.RECONCILE
+        assert decision.job in (J.RETRYING, J.QUEUED, J.PENDING)
 
 
 @given(facts, reports, chances)

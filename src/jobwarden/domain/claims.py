@@ -14,6 +14,13 @@ class Isolation(StrEnum):
     EXEC = "exec"
 
 
+class Purpose(StrEnum):
+    """What an attempt is for: to run the job, or to ask its reconcile hook what a lost attempt did."""
+
+    RUN = "run"
+    RECONCILE = "reconcile"
+
+
 @dataclass(slots=True)  # not frozen: made once per attempt, where frozen costs four times as much
 class Claim:
     """Everything an attempt needs to run and to be watched, never changed; ``params`` is JSON text, times in seconds.
@@ -34,6 +41,7 @@ class Claim:
     scheduled_for: str | None = None
     idempotent: bool = False
     isolation: Isolation = Isolation.FORK
+    purpose: Purpose = Purpose.RUN
     timeout: float | None = None
     max_runtime: float | None = None
     grace: float = 10.0

@@ -1,7 +1,8 @@
 """What happens to a job when an attempt of it is over: the rules, as one pure function of facts.
 
 An operator's wish wins over everything but success; a handler that provably never began costs nothing; idempotent
-work is retried within its budget; all other work that was lost waits for a person.
+work is retried within its budget; all other work that was lost asks its reconcile hook, if it has one, or waits for a
+person.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from jobwarden.domain.claims import Purpose
 from jobwarden.domain.report import Outcome, Report
 from jobwarden.domain.states import AttemptState, JobState
 
@@ -51,7 +53,10 @@ class Backoff:
 
 @dataclass(frozen=True, slots=True)
 class JobFacts:
-    """What the rules need to know of a job: its budget counts the attempts that were spent, not those given back."""
+    """What the rules need to know of a job: its budget counts the attempts that were spent, not those given back.
+
+    ``reconciles``: it can ask the outside world what a lost attempt did; ``purpose`` is what this attempt was for.
+    """
 
     idempotent: bool
     max_attempts: int
@@ -60,6 +65,8 @@ class JobFacts:
     backoff: Backoff = Backoff()
     on_lost: OnLost = OnLost.AUTO
     wish: Wish | None = None
+    reconciles: bool = False
+    purpose: Purpose = Purpose.RUN
 
     @property
     def has_budget(self) -> bool:
@@ -69,13 +76,17 @@ class JobFacts:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Where the job and its attempt go: ``delay`` in seconds until it may run again, ``unspent`` if no budget went."""
+    """Where the job and its attempt go: ``delay`` in seconds until it may run again, ``unspent`` if no budget went.
+
+    ``next`` is what the job's next attempt is for.
+    """
 
     job: JobState
     attempt: AttemptState
     delay: float | None = None
     unspent: bool = False
     reason: str | None = None
+    next: Purpose = Purpose.RUN
 
 
 _PLAINLY = {
@@ -95,9 +106,21 @@ def decide(job: JobFacts, report: Report, chance: float) -> Decision:
         case Outcome.STOPPED | Outcome.CANCELED | Outcome.PARKED:
             return Decision(*_PLAINLY[report.outcome], reason=report.reason)
         case Outcome.SNOOZED:
-            return Decision(JobState.PENDING, AttemptState.STOPPED, report.delay or 0.0, True, report.reason)
+            return Decision(
+                JobState.PENDING, AttemptState.STOPPED, report.delay or 0.0, True, report.reason, job.purpose
+            )
         case Outcome.UNSTARTED:
-            return _released(report)
+            return _released(job, report)
+        case _ if job.purpose is Purpose.RECONCILE:
+            return _after_asking(report)
+        case _:
+            return _after_run(job, report, chance)
+
+
+def _after_run(job: JobFacts, report: Report, chance: float) -> Decision:
+    match report.outcome:
+        case Outcome.DRAINED:
+            return _after_drain(job, report)
         case Outcome.LOST:
             return _after_loss(job, report, chance)
         case _:
@@ -110,9 +133,24 @@ def _granted(wish: Wish, report: Report) -> Decision:
     return Decision(JobState.STOPPED, AttemptState.STOPPED, reason=report.reason or "stop requested")
 
 
-def _released(report: Report) -> Decision:
+def _released(job: JobFacts, report: Report) -> Decision:
     state = JobState.PENDING if report.delay else JobState.QUEUED
-    return Decision(state, AttemptState.CANCELED, report.delay, True, report.reason)
+    return Decision(state, AttemptState.CANCELED, report.delay, True, report.reason, job.purpose)
+
+
+def _after_asking(report: Report) -> Decision:
+    """The hook only asks, but when it cannot tell, nobody but a person can."""
+    if report.outcome is Outcome.DID_NOT_RUN:
+        return Decision(JobState.QUEUED, AttemptState.SUCCEEDED, unspent=True, reason=report.reason)
+    reason = f"its reconcile hook did not tell what the lost attempt did: {report.reason or report.outcome.value}"
+    return Decision(JobState.ORPHANED, AttemptState.FAILED, unspent=True, reason=reason)
+
+
+def _after_drain(job: JobFacts, report: Report) -> Decision:
+    """Work that stopped at its own checkpoint for a drain begins again elsewhere, if beginning again does no harm."""
+    if job.idempotent:
+        return Decision(JobState.QUEUED, AttemptState.STOPPED, unspent=True, reason=report.reason)
+    return _undecided(job, AttemptState.STOPPED, report.reason)
 
 
 def _after_loss(job: JobFacts, report: Report, chance: float) -> Decision:
@@ -121,7 +159,14 @@ def _after_loss(job: JobFacts, report: Report, chance: float) -> Decision:
         return _retry(job, report, chance)
     if job.on_lost is OnLost.FAIL or retry:
         return Decision(JobState.FAILED, AttemptState.FAILED, reason=report.reason)
-    return Decision(JobState.ORPHANED, AttemptState.FAILED, reason=report.reason)
+    return _undecided(job, AttemptState.FAILED, report.reason)
+
+
+def _undecided(job: JobFacts, attempt: AttemptState, reason: str | None) -> Decision:
+    """Nobody here knows what was done: ask the job's reconcile hook, else a person; told to park, always a person."""
+    if job.reconciles and job.on_lost is OnLost.AUTO:
+        return Decision(JobState.RETRYING, attempt, 0.0, reason=reason, next=Purpose.RECONCILE)
+    return Decision(JobState.ORPHANED, attempt, reason=reason)
 
 
 def _after_failure(job: JobFacts, report: Report, chance: float) -> Decision:

@@ -23,6 +23,8 @@ class Outcome(StrEnum):
     PARKED = "parked"  # the handler raised Park
     SNOOZED = "snoozed"  # the handler raised Snooze
     UNSTARTED = "unstarted"  # the handler provably never began
+    DRAINED = "drained"  # a stop was honoured at a checkpoint, and only because the worker drains
+    DID_NOT_RUN = "did not run"  # a reconcile hook found that the lost attempt had done nothing
 
 
 class Cause(StrEnum):

@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import Row, Select, Text, bindparam, cast, exists, not_, select
 
-from jobwarden.domain.claims import Claim, Isolation
+from jobwarden.domain.claims import Claim, Isolation, Purpose
 from jobwarden.domain.stamp import Host, ProcessId
 from jobwarden.domain.states import Actor, JobState
 from jobwarden.store.database import Transaction
@@ -24,6 +24,7 @@ from jobwarden.store.schema import jobs, lanes
 from jobwarden.store.transition import open_attempts, words
 
 _OVERSELECT = 4
+_PURPOSES = {kind.value: kind for kind in Purpose}
 _ISOLATIONS: dict[str | None, Isolation] = {None: Isolation.FORK, **{kind.value: kind for kind in Isolation}}
 
 
@@ -226,4 +227,5 @@ def _claim(row: Row[Any], move: dict[str, Any]) -> Claim:
         grace=10.0 if grace is None else grace,
         memory=memory,
         unspent=unspent,
+        purpose=_PURPOSES[move["purpose"]],
     )

@@ -10,12 +10,13 @@ import json
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Row, bindparam, select
 from sqlalchemy.exc import DBAPIError
 
+from jobwarden.domain.claims import Purpose
 from jobwarden.domain.recovery import Backoff, Decision, JobFacts, OnLost, Wish, decide
 from jobwarden.domain.report import Outcome, Report
 from jobwarden.domain.states import Actor, AttemptState, JobState
@@ -24,6 +25,7 @@ from jobwarden.store.database import Database, Transaction, Writer, encode, rows
 from jobwarden.store.schema import attempts, jobs
 from jobwarden.store.transition import close_attempts, complete_attempt, reject
 
+_FINDERS = {Actor.REAPER, Actor.SYSTEM}
 _WAITS = {JobState.PENDING, JobState.QUEUED, JobState.RETRYING, JobState.ORPHANED}
 
 
@@ -54,6 +56,8 @@ _facts = (
         jobs.c.unspent_count,
         jobs.c.backoff,
         jobs.c.on_lost,
+        jobs.c.reconciles,
+        jobs.c.purpose,
         jobs.c.cancel_requested,
         jobs.c.cancel_mode,
         jobs.c.cancel_reason,
@@ -74,8 +78,14 @@ def settle(
     actor_id: str | None,
     chance: Callable[[], float] = random.random,
 ) -> list[Settled]:
-    """Settle reports as one set, inside the caller's transaction; one answer for each, in their order."""
+    """Settle reports as one set, inside the caller's transaction; one answer for each, in their order.
+
+    What a reaper or the system finds lost is `orphaned`, and its token moves on: whoever held it is fenced out.
+    """
     decisions = _decisions(transaction, settlements, chance)
+    if actor in _FINDERS:
+        gone = [given.report.attempt_id for given in settlements if given.report.outcome is Outcome.LOST]
+        decisions |= {key: replace(decisions[key], attempt=AttemptState.ORPHANED) for key in gone}
     moves = [_move(given, decisions[given.report.attempt_id]) for given in settlements]
     won = {move["attempt_id"] for move in close_attempts(transaction, moves, actor, actor_id)}
     lost = [given for given in settlements if given.report.attempt_id not in won]
@@ -151,6 +161,8 @@ def _job_facts(row: Row[Any]) -> JobFacts:
         unspent=row.unspent_count,
         backoff=Backoff(**row.backoff) if row.backoff else Backoff(),
         on_lost=OnLost(row.on_lost) if row.on_lost else OnLost.AUTO,
+        reconciles=bool(row.reconciles),
+        purpose=Purpose(row.purpose),
         wish=Wish(row.cancel_mode) if row.cancel_requested and row.cancel_mode else None,
     )
 
@@ -163,6 +175,8 @@ def _move(given: Settlement, decision: Decision) -> dict[str, Any]:
         "token": given.token,
         "job_to": decision.job.value,
         "attempt_to": decision.attempt.value,
+        "bump": 1 if decision.attempt is AttemptState.ORPHANED else None,
+        "next": None if decision.next is Purpose.RUN else decision.next.value,
         "delay": decision.delay,
         "unspent": 1 if decision.unspent else None,
         "wait_reason": decision.reason if decision.job in _WAITS else None,

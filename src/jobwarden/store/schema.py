@@ -92,6 +92,8 @@ jobs = _table(
     Column("grace_sec", _FLOAT),
     Column("memory_bytes", BigInteger()),
     Column("tags", Json),
+    Column("reconciles", Boolean(), nullable=False, server_default=false()),
+    Column("purpose", STATE, nullable=False, server_default=text("'run'")),
     Column("cancel_requested", Boolean(), nullable=False, server_default=false()),
     Column("cancel_mode", STATE),
     Column("cancel_reason", Words),
@@ -152,6 +154,7 @@ attempts = _table(
     Column("proc_nonce", name_type(32)),
     Column("isolation", STATE),
     Column("isolation_reason", Words),
+    Column("purpose", STATE, nullable=False, server_default=text("'run'")),
     _instant("created_at", nullable=False),
     _instant("started_at"),
     _instant("finished_at"),
@@ -166,6 +169,7 @@ attempts = _table(
     Column("error", Json),
     Column("log_seq", BigInteger(), nullable=False, server_default=text("0")),
     Column("log_cursor", Json),
+    _instant("unkillable_since"),
     _instant("updated_at", nullable=False),
     UniqueConstraint("job_id", "attempt_number", name="jobwarden_job_attempts_number"),
 )
@@ -340,6 +344,9 @@ workers = _table(
     _instant("heartbeat_at", nullable=False),
     _instant("stopped_at"),
     Column("last_signal", name_type(32)),
+    Column("wish", STATE),
+    Column("wish_actor", NAME),
+    Column("wish_reason", Words),
 )
 _index("workers_state", workers.c.state, workers.c.heartbeat_at)
 _index("workers_scope", workers.c.pid_scope, workers.c.role)

@@ -30,6 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.dml import UpdateBase
 
+from jobwarden.domain.claims import Purpose
 from jobwarden.domain.states import ENDED, IN_FLIGHT, Actor, AttemptState, JobState
 from jobwarden.domain.transitions import check_attempt, check_job
 from jobwarden.store.database import Transaction, Writer, after, encode, now, rows
@@ -172,13 +173,13 @@ _OPEN_SPEC = {
     "isolation_reason": "text",
     "context": "json",
 }
-_OPEN_MORE = {"lane": "text", "number": "int"}
+_OPEN_MORE = {"lane": "text", "number": "int", "purpose": "text"}
 _STAMP = ("worker_id", "host_id", "pid_scope", "hostname", "supervisor_pid", "supervisor_start_time")
 
 
 def _open_found(given: FromClause) -> Select[Any]:
     return (
-        select(*given.c, jobs.c.lane, (jobs.c.attempt_count + literal_column("1")).label("number"))
+        select(*given.c, jobs.c.lane, (jobs.c.attempt_count + literal_column("1")).label("number"), jobs.c.purpose)
         .select_from(given.join(jobs, jobs.c.id == given.c.job_id))
         .where(_still(jobs.c.state) == words(JobState.QUEUED))
         .order_by(jobs.c.id)
@@ -204,6 +205,7 @@ def _open_writes(won: FromClause) -> list[UpdateBase]:
         "attempt_number": won.c.number,
         "fencing_token": won.c.number,
         "state": words(AttemptState.DISPATCHED),
+        "purpose": won.c.purpose,
         **{name: won.c[name] for name in _OPEN_SPEC if name not in ("attempt_id", "context")},
         **{name: bindparam(name, type_=attempts.c[name].type) for name in _STAMP},
         "created_at": now(),
@@ -304,6 +306,7 @@ _CLOSE_SPEC = {
     "bump": "int",
     "job_to": "text",
     "attempt_to": "text",
+    "next": "text",
     "ended": "bool",
     "delay": "float",
     "unspent": "int",
@@ -325,6 +328,7 @@ _FACTS = ("cause", "exit_code", "term_signal", "duration_ms", "user_ms", "system
 
 
 def _close_writes(won: FromClause) -> list[UpdateBase]:
+    run = words(Purpose.RUN)
     zero: ColumnElement[int] = literal_column("0")
     over = (
         update(attempts)
@@ -348,20 +352,18 @@ def _close_writes(won: FromClause) -> list[UpdateBase]:
             available_at=func.coalesce(after(won.c.delay), jobs.c.available_at),
             unspent_count=jobs.c.unspent_count + func.coalesce(won.c.unspent, zero),
             wait_reason=won.c.wait_reason,
+            purpose=func.coalesce(won.c.next, run),
             finished_at=case((won.c.ended, now()), else_=null()),
             updated_at=now(),
         )
     )
+    copied = ("attempt_id", "attempt_from", "attempt_to", "reason", "context")
     noted = _event(
         won,
-        attempt_id=won.c.attempt_id,
         level=words("job"),
         from_state=words(JobState.RUNNING),
         to_state=won.c.job_to,
-        attempt_from=won.c.attempt_from,
-        attempt_to=won.c.attempt_to,
-        reason=won.c.reason,
-        context=won.c.context,
+        **{name: won.c[name] for name in copied},
     )
     return [over, moved, noted, _counted(won, words(JobState.RUNNING), won.c.job_to)]
 
