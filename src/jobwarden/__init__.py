@@ -12,7 +12,7 @@ from jobwarden.handle import Handles, JobHandle
 from jobwarden.hooks import Hooks
 from jobwarden.jobs import JobDefinition
 from jobwarden.options import Bound
-from jobwarden.outcomes import Cancel, Fail, Park, Snooze, Stopped
+from jobwarden.outcomes import Cancel, Fail, Outcome, Park, Snooze, Stopped
 from jobwarden.services import Provide
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "JobState",
     "JobWarden",
     "JobWardenError",
+    "Outcome",
     "Park",
     "Provide",
     "Settings",

@@ -1,7 +1,7 @@
 """The context: what a handler knows of its attempt, and all it can say while it runs.
 
 What is said leaves at once through a channel that the runner provides, and saying never raises for lack of room. Only
-`batch`, `upstream` and `complete_in` need the database, which is opened by the first of them.
+`batch`, `upstream`, `lost_attempt` and `complete_in` need the database, which is opened by the first of them.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from pydantic_core import to_json
 
+from jobwarden.domain.claims import LostAttempt, Purpose
 from jobwarden.errors import ArtifactRefused, ResultTooLarge
 from jobwarden.outcomes import Stopped
 from jobwarden.store.ids import new_id
@@ -37,6 +38,10 @@ class Inquiry(Protocol):
 
     def upstream(self, job_id: str, key: str) -> Any:
         """The result of the dependency with that key in the job's batch; raises LookupError if there is none."""
+        ...
+
+    def lost_attempt(self, job_id: str, number: int) -> LostAttempt:
+        """The last attempt before this number that was there to run the job; raises LookupError if there is none."""
         ...
 
     def complete(self, connection: Any, claim: Mapping[str, Any], result: str | None) -> None:
@@ -106,6 +111,11 @@ class Context:
     def attempt_number(self) -> int:
         """Which attempt of the job this is, from 1."""
         return int(self._claim["attempt_number"])
+
+    @property
+    def purpose(self) -> Purpose:
+        """What this attempt is for: to ``run`` the job, or to ``reconcile`` what a lost attempt did."""
+        return Purpose(self._claim.get("purpose", Purpose.RUN))
 
     @property
     def fencing_token(self) -> int:
@@ -212,6 +222,13 @@ class Context:
     def upstream(self, key: str) -> Any:
         """The result of the batch member ``key`` that this job waited for; raises LookupError if there is none."""
         return self._inquiry().upstream(self.job_id, key)
+
+    @property
+    def lost_attempt(self) -> LostAttempt:
+        """In a reconcile hook: the attempt that it is asked about. Raises LookupError in a run."""
+        if self.purpose is not Purpose.RECONCILE:
+            raise LookupError("only a reconcile hook is asked about a lost attempt")
+        return self._inquiry().lost_attempt(self.job_id, self.attempt_number)
 
     def complete_in(self, connection: Any, result: Any = None) -> None:
         """Record success inside the caller's own transaction: if that commits, the job has succeeded, else it has not.

@@ -21,10 +21,10 @@ class Hooks:
         """Jobs were handed to the database; inside a joined transaction the caller may still roll them back."""
 
     def starting(self, ctx: Any) -> None:
-        """In the child, before the handler is entered; ``ctx`` is the job's Context."""
+        """In the child, before the handler or the reconcile hook is entered: ``ctx.purpose``, of the job's Context."""
 
     def finished(self, ctx: Any, error: BaseException | None) -> None:
-        """In the child, after the handler returned or raised, before the outcome is reported."""
+        """In the child, after what was entered has returned or raised, before the outcome is reported."""
 
 
 def call_all(hooks: Iterable[Callable[..., None]], *arguments: Any) -> None:

@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property, update_wrapper
-from typing import Any, Generic, Literal, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, Generic, Literal, ParamSpec, Protocol, TypeAlias, TypeVar, cast
 
 from pydantic_core import PydanticSerializationError, to_json
 
@@ -25,12 +25,14 @@ from jobwarden.errors import DefinitionError, InvalidOption, ResultTooLarge, Res
 from jobwarden.handle import Handles, JobHandle
 from jobwarden.hooks import Hooks, call_all
 from jobwarden.options import Bound, Options, Terms, checked_choices, promoted
+from jobwarden.outcomes import Park
 from jobwarden.services import open_services, open_services_async
 
 P = ParamSpec("P")
 C = ParamSpec("C")
 R = TypeVar("R")
 CHUNK = 5000
+Enter: TypeAlias = Callable[[dict[str, Any]], Any]
 
 
 class Submitter(Protocol):
@@ -128,7 +130,7 @@ class JobDefinition(Generic[P, C, R]):
         self.target: Any = target
         self.name, self.aliases, self.options = name, aliases, options
         self.submitter, self.hooks = submitter, hooks
-        self.terms = Terms(options, {})
+        self.terms = self._terms({})
         self._using: Using[P] = Using(self, self.terms, None)
         self._scope = scope
         self._current: Any = None
@@ -210,7 +212,7 @@ class JobDefinition(Generic[P, C, R]):
         Connection or Session (async ones with ``aenqueue``), a psycopg, PyMySQL or sqlite3 connection, or Django's.
         """
         given = {name: value for name, value in locals().items() if name not in ("self", "connection")}
-        return Using(self, Terms(self.options, checked_choices(self.name, given)), connection)
+        return Using(self, self._terms(checked_choices(self.name, given)), connection)
 
     def bind(self, *args: P.args, **kwargs: P.kwargs) -> Bound:
         """A checked call, to be enqueued by ``enqueue_many``, a batch or a schedule."""
@@ -248,16 +250,7 @@ class JobDefinition(Generic[P, C, R]):
         """Run the handler to its end, with its services built before and closed after, and give what it returned."""
         if self._plain:
             return self._enter(call, ctx, {})
-        call_all([hook.starting for hook in self.hooks], ctx)
-        failure: BaseException | None = None
-        try:
-            return asyncio.run(self._run_async(call, ctx)) if self.is_async else self._run(call, ctx)
-        except BaseException as error:
-            failure = error
-            raise
-        finally:
-            self._current = None
-            call_all([hook.finished for hook in self.hooks], ctx, failure)
+        return self._surrounded(ctx, self.is_async, self._run_signature, lambda given: self._enter(call, ctx, given))
 
     def on_terminate(self, ctx: Any) -> None:
         """Tell the running class job that a stop is requested, if it wants to know."""
@@ -266,8 +259,11 @@ class JobDefinition(Generic[P, C, R]):
             _with_context(told, ctx)
 
     def reconcile(self, call: Call, ctx: Any) -> Any:
-        """Ask a class job what a lost attempt did; gives its Outcome."""
-        return _with_context(self.target(**call.arguments).reconcile, ctx)
+        """Ask a class job what a lost attempt did and give its answer; the handler is never entered."""
+        if not self.reconciles:
+            raise Park(f"the job {self.name!r} was enqueued with a reconcile hook, and its code here has none")
+        is_async = inspect.iscoroutinefunction(self.target.reconcile)
+        return self._surrounded(ctx, is_async, self._hook_signature, lambda given: self._ask(call, ctx, given))
 
     def dump_result(self, value: Any, limit: int) -> str:
         """A handler's result as JSON text of at most ``limit`` bytes; raises a `ResultRefused`."""
@@ -288,10 +284,13 @@ class JobDefinition(Generic[P, C, R]):
 
     # -- private, in order of use
 
+    def _terms(self, choices: Mapping[str, Any]) -> Terms:
+        return Terms(self.options, {**choices, "reconciles": self.reconciles})
+
     def _look_early(self) -> None:
         """Find mistakes at the declaration if the annotations can be resolved there already."""
         try:
-            _ = self._signature, self._run_signature
+            _ = self._signature, self._run_signature, self._hook_signature
         except NameError:
             self.__dict__.pop("_signature", None)
         else:
@@ -310,19 +309,30 @@ class JobDefinition(Generic[P, C, R]):
     @cached_property
     def _run_signature(self) -> Signature:
         """The parameters of the handler itself."""
-        signature = self._signature_of_run() if self.is_class else self._signature
-        late = [name for name, provide in signature.services.items() if provide.needs_loop]
-        if late and not self.is_async:
-            rule = f"its service {late[0]!r} is built by an async function and the handler is not async"
-            raise DefinitionError(name=self.name, rule=rule, way_out="make one of the two like the other")
+        signature = self._signature_of("run") if self.is_class else self._signature
+        return self._with_loop(signature, self._handler)
+
+    @cached_property
+    def _hook_signature(self) -> Signature:
+        """The parameters of the reconcile hook, if there is one."""
+        if not self.reconciles:
+            return Signature((), None, {})
+        return self._with_loop(self._signature_of("reconcile"), self.target.reconcile)
+
+    def _signature_of(self, name: str) -> Signature:
+        method = getattr(self.target, name)
+        signature = read_signature(self.name, method, hints_of(method, self._scope))
+        if signature.params:
+            rule = f"{name}() takes {signature.params[0].name!r}, which is neither Context nor a service"
+            raise DefinitionError(name=self.name, rule=rule, way_out="make it an annotated field of the class")
         return signature
 
-    def _signature_of_run(self) -> Signature:
-        run = self.target.run
-        signature = read_signature(self.name, run, hints_of(run, self._scope))
-        if signature.params:
-            rule = f"run() takes {signature.params[0].name!r}, which is neither Context nor a service"
-            raise DefinitionError(name=self.name, rule=rule, way_out="make it an annotated field of the class")
+    def _with_loop(self, signature: Signature, handler: Any) -> Signature:
+        """The signature, unless it wants services that need a loop which its handler does not have."""
+        late = [name for name, provide in signature.services.items() if provide.needs_loop]
+        if late and not inspect.iscoroutinefunction(handler):
+            rule = f"its service {late[0]!r} is built by an async function and the handler is not async"
+            raise DefinitionError(name=self.name, rule=rule, way_out="make one of the two like the other")
         return signature
 
     @cached_property
@@ -333,6 +343,7 @@ class JobDefinition(Generic[P, C, R]):
     @cached_property
     def _binder(self) -> Binder:
         try:
+            _ = self._hook_signature
             injected = {self._run_signature.context or "", *self._run_signature.services} - {""}
             return Binder(self.name, self._signature.params, frozenset(injected))
         except NameError as error:
@@ -343,27 +354,17 @@ class JobDefinition(Generic[P, C, R]):
     def _handler(self) -> Any:
         return self.target.run if self.is_class else self.target
 
-    def _run(self, call: Call, ctx: Any) -> Any:
+    def _surrounded(self, ctx: Any, is_async: bool, signature: Signature, enter: Enter) -> Any:
+        call_all([hook.starting for hook in self.hooks], ctx)
         failure: BaseException | None = None
-        with ExitStack() as stack:
-            given = open_services(stack, self._run_signature.services)
-            try:
-                return self._enter(call, ctx, given)
-            except BaseException as error:
-                failure = error
-                raise
-        raise failure  # a service that swallowed the error does not make the run a success
-
-    async def _run_async(self, call: Call, ctx: Any) -> Any:
-        failure: BaseException | None = None
-        async with AsyncExitStack() as stack:
-            given = await open_services_async(stack, self._run_signature.services)
-            try:
-                return await self._enter(call, ctx, given)
-            except BaseException as error:
-                failure = error
-                raise
-        raise failure
+        try:
+            return asyncio.run(_run_async(signature, enter)) if is_async else _run(signature, enter)
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            self._current = None
+            call_all([hook.finished for hook in self.hooks], ctx, failure)
 
     def _enter(self, call: Call, ctx: Any, given: dict[str, Any]) -> Any:
         if self._run_signature.context:
@@ -372,6 +373,35 @@ class JobDefinition(Generic[P, C, R]):
             return self.target(**call.arguments, **given)
         self._current = call.instance = self.target(**call.arguments)
         return call.instance.run(**given)
+
+    def _ask(self, call: Call, ctx: Any, given: dict[str, Any]) -> Any:
+        if self._hook_signature.context:
+            given[self._hook_signature.context] = ctx
+        return self.target(**call.arguments).reconcile(**given)
+
+
+def _run(signature: Signature, enter: Enter) -> Any:
+    failure: BaseException | None = None
+    with ExitStack() as stack:
+        given = open_services(stack, signature.services)
+        try:
+            return enter(given)
+        except BaseException as error:
+            failure = error
+            raise
+    raise failure  # a service that swallowed the error does not make the run a success
+
+
+async def _run_async(signature: Signature, enter: Enter) -> Any:
+    failure: BaseException | None = None
+    async with AsyncExitStack() as stack:
+        given = await open_services_async(stack, signature.services)
+        try:
+            return await enter(given)
+        except BaseException as error:
+            failure = error
+            raise
+    raise failure
 
 
 def _with_context(method: Callable[..., Any], ctx: Any) -> Any:

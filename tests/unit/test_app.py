@@ -106,6 +106,7 @@ def test_the_public_names_are_these() -> None:
         "JobState",
         "JobWarden",
         "JobWardenError",
+        "Outcome",
         "Park",
         "Provide",
         "Settings",

@@ -111,6 +111,21 @@ CASES = {
     ),
     "the hook found that all was done": (ASKING, _report(Outcome.SUCCEEDED), J.SUCCEEDED, A.SUCCEEDED),
     "the hook found that nothing was done": (ASKING, _report(Outcome.DID_NOT_RUN), J.QUEUED, A.SUCCEEDED),
+    "the hook found that nothing was done, at the end of the budget": (
+        replace(ASKING, spent=4),
+        _report(Outcome.DID_NOT_RUN),
+        J.FAILED,
+        A.SUCCEEDED,
+    ),
+    "the hook found that it had failed": (ASKING, _report(Outcome.DID_FAIL), J.FAILED, A.SUCCEEDED),
+    "the hook was stopped by a drain": (ASKING, _report(Outcome.DRAINED), J.QUEUED, A.STOPPED),
+    "the hook was not entered": (ASKING, _report(Outcome.UNSTARTED), J.QUEUED, A.CANCELED),
+    "the hook found that nothing was done, while a cancel was wished": (
+        replace(ASKING, wish=Wish.CANCEL),
+        _report(Outcome.DID_NOT_RUN),
+        J.CANCELED,
+        A.CANCELED,
+    ),
     "the hook cannot tell": (ASKING, _report(Outcome.PARKED), J.ORPHANED, A.FAILED),
     "the hook raised": (ASKING, _report(Outcome.FAILED), J.ORPHANED, A.FAILED),
     "the hook was lost": (ASKING, _report(Outcome.LOST), J.ORPHANED, A.FAILED),
@@ -155,7 +170,8 @@ def test_the_reason_is_kept() -> None:
 def test_success_is_never_overridden_and_never_invented(job: JobFacts, report: Report, chance: float) -> None:
     decision = decide(job, report, chance)
     succeeded = report.outcome is Outcome.SUCCEEDED
-    answered = job.purpose is Purpose.RECONCILE and report.outcome is Outcome.DID_NOT_RUN and job.wish is None
+    told = report.outcome in (Outcome.DID_NOT_RUN, Outcome.DID_FAIL)
+    answered = job.purpose is Purpose.RECONCILE and told and job.wish is None
     assert (decision.job is J.SUCCEEDED) == succeeded
     assert (decision.attempt is A.SUCCEEDED) == (succeeded or answered)
 
@@ -185,6 +201,28 @@ def test_what_must_not_run_twice_is_run_again_only_if_somebody_said_so(
             return
         told = job.on_lost is OnLost.RETRY and report.outcome is Outcome.LOST
         assert told or report.outcome in (Outcome.SNOOZED, Outcome.UNSTARTED)
+
+
+@given(facts, reports, chances)
+def test_asking_spends_no_budget_and_is_not_retried_when_it_fails(job: JobFacts, report: Report, chance: float) -> None:
+    decision = decide(replace(job, purpose=Purpose.RECONCILE, wish=None), report, chance)
+    if report.outcome not in (Outcome.SUCCEEDED, Outcome.STOPPED, Outcome.CANCELED):
+        assert decision.unspent
+    asked_again = (Outcome.SNOOZED, Outcome.UNSTARTED, Outcome.DRAINED)
+    assert (decision.next is Purpose.RECONCILE) == (report.outcome in asked_again)
+
+
+@given(st.integers(1, 10), st.integers(1, 40))
+def test_a_job_whose_every_attempt_is_lost_before_it_does_anything_comes_to_an_end(budget: int, rounds: int) -> None:
+    spent = 0
+    for _ in range(rounds):
+        spent += 1
+        lost = decide(replace(ASKS, max_attempts=budget, spent=spent), _report(Outcome.LOST), 0.5)
+        assert lost.next is Purpose.RECONCILE
+        asking = replace(ASKING, max_attempts=budget, spent=spent + 1)
+        if decide(asking, _report(Outcome.DID_NOT_RUN), 0.5).job is J.FAILED:
+            break
+    assert spent <= budget
 
 
 @given(facts, reports, chances)

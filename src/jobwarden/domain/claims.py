@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 
@@ -19,6 +20,16 @@ class Purpose(StrEnum):
 
     RUN = "run"
     RECONCILE = "reconcile"
+
+
+@dataclass(frozen=True, slots=True)
+class LostAttempt:
+    """The attempt that a reconcile hook is asked about: it had this id, number and token, and was entered then."""
+
+    id: str
+    number: int
+    fencing_token: int
+    started_at: datetime | None
 
 
 @dataclass(slots=True)  # not frozen: made once per attempt, where frozen costs four times as much

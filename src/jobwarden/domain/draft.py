@@ -37,6 +37,7 @@ class Draft:
     delay: float | None = None
     available_at: datetime | None = None
     created_by: str | None = None
+    reconciles: bool = False
     tags: dict[str, str] = field(default_factory=dict)
 
 

@@ -103,7 +103,7 @@ def decide(job: JobFacts, report: Report, chance: float) -> Decision:
     if job.wish is not None:
         return _granted(job.wish, report)
     match report.outcome:
-        case Outcome.STOPPED | Outcome.CANCELED | Outcome.PARKED:
+        case Outcome.STOPPED | Outcome.CANCELED:
             return Decision(*_PLAINLY[report.outcome], reason=report.reason)
         case Outcome.SNOOZED:
             return Decision(
@@ -112,7 +112,9 @@ def decide(job: JobFacts, report: Report, chance: float) -> Decision:
         case Outcome.UNSTARTED:
             return _released(job, report)
         case _ if job.purpose is Purpose.RECONCILE:
-            return _after_asking(report)
+            return _after_asking(job, report)
+        case Outcome.PARKED:
+            return Decision(*_PLAINLY[report.outcome], reason=report.reason)
         case _:
             return _after_run(job, report, chance)
 
@@ -138,12 +140,21 @@ def _released(job: JobFacts, report: Report) -> Decision:
     return Decision(state, AttemptState.CANCELED, report.delay, True, report.reason, job.purpose)
 
 
-def _after_asking(report: Report) -> Decision:
-    """The hook only asks, but when it cannot tell, nobody but a person can."""
-    if report.outcome is Outcome.DID_NOT_RUN:
-        return Decision(JobState.QUEUED, AttemptState.SUCCEEDED, unspent=True, reason=report.reason)
-    reason = f"its reconcile hook did not tell what the lost attempt did: {report.reason or report.outcome.value}"
-    return Decision(JobState.ORPHANED, AttemptState.FAILED, unspent=True, reason=reason)
+def _after_asking(job: JobFacts, report: Report) -> Decision:
+    """The hook only asks, and may ask again after a drain; but when it cannot tell, nobody but a person can."""
+    match report.outcome:
+        case Outcome.DID_NOT_RUN if job.spent - 1 < job.max_attempts:  # all but this very attempt were runs
+            return Decision(JobState.QUEUED, AttemptState.SUCCEEDED, None, True, report.reason)
+        case Outcome.DID_NOT_RUN:
+            reason = f"the budget of {job.max_attempts} attempts is spent, and the last was lost: {report.reason}"
+            return Decision(JobState.FAILED, AttemptState.SUCCEEDED, None, True, reason)
+        case Outcome.DID_FAIL:
+            return Decision(JobState.FAILED, AttemptState.SUCCEEDED, None, True, report.reason)
+        case Outcome.DRAINED:
+            return Decision(JobState.QUEUED, AttemptState.STOPPED, None, True, report.reason, Purpose.RECONCILE)
+        case _:
+            reason = f"its reconcile hook did not tell what the lost attempt did: {report.reason or report.outcome}"
+            return Decision(JobState.ORPHANED, AttemptState.FAILED, None, True, reason)
 
 
 def _after_drain(job: JobFacts, report: Report) -> Decision:

@@ -25,6 +25,7 @@ class Outcome(StrEnum):
     UNSTARTED = "unstarted"  # the handler provably never began
     DRAINED = "drained"  # a stop was honoured at a checkpoint, and only because the worker drains
     DID_NOT_RUN = "did not run"  # a reconcile hook found that the lost attempt had done nothing
+    DID_FAIL = "did fail"  # a reconcile hook found that the lost attempt had failed for good
 
 
 class Cause(StrEnum):

@@ -74,6 +74,8 @@ def _row(draft: Draft) -> dict[str, Any]:
         row["on_lost"] = draft.on_lost.value
     if draft.grace != _DEFAULT_GRACE:
         row["grace_sec"] = draft.grace
+    if draft.reconciles:
+        row["reconciles"] = True
     if draft.tags:
         row["tags"] = json.dumps(draft.tags)
     return row

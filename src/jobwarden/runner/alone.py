@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from jobwarden.domain.claims import LostAttempt, Purpose
 from jobwarden.domain.report import Outcome, Report
 from jobwarden.lifecycle.join import join
 from jobwarden.lifecycle.record import record
@@ -82,6 +83,21 @@ class DatabaseInquiry:
         if row is None:
             raise LookupError(f"this job does not depend on a batch member with the key {key!r}")
         return row.result
+
+    def lost_attempt(self, job_id: str, number: int) -> LostAttempt:
+        """The last attempt before this number that was there to run the job; raises LookupError if there is none."""
+        found = (
+            select(attempts.c.id, attempts.c.attempt_number, attempts.c.started_at)
+            .where(attempts.c.job_id == job_id, attempts.c.attempt_number < number)
+            .where(attempts.c.purpose == Purpose.RUN.value)
+            .order_by(attempts.c.attempt_number.desc())
+            .limit(1)
+        )
+        with self._database.read() as transaction:
+            row = transaction.execute(found).one_or_none()
+        if row is None:
+            raise LookupError(f"no attempt before number {number} was there to run this job")
+        return LostAttempt(row.id, row.attempt_number, row.attempt_number, row.started_at)
 
     def complete(self, connection: Any, claim: Mapping[str, Any], result: str | None) -> None:
         """Settle the attempt as succeeded, with its result as JSON text, inside the caller's transaction."""

@@ -291,11 +291,12 @@ class Child:
         self._entered = True
         if claim["attempt_id"] in self._stopped:
             attempt.stop()
+        work = handler.run if claim.get("purpose", "run") == "run" else handler.reconcile
         if pooled or claim.get("memory") is None:
-            report = handler.run(attempt.job, call, attempt.context, claim["results_max_bytes"])
+            report = work(attempt.job, call, attempt.context, claim["results_max_bytes"])
         else:
             with MemoryLimit(claim["memory"]):
-                report = handler.run(attempt.job, call, attempt.context, claim["results_max_bytes"])
+                report = work(attempt.job, call, attempt.context, claim["results_max_bytes"])
         self._entered = False
         self._stopped.discard(claim["attempt_id"])
         if has_children():

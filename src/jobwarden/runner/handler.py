@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from jobwarden.context import Context
 from jobwarden.errors import BindingError, ResultRefused
-from jobwarden.outcomes import Cancel, Ending, Fail, Park, Snooze, Stopped
+from jobwarden.outcomes import Cancel, Ending, Fail, Finding, Outcome, Park, Snooze, Stopped
 from jobwarden.process.spool import clean
 
 TRACE_LIMIT = 8000
@@ -39,6 +39,10 @@ class Job(Protocol):
 
     def invoke(self, call: Any, ctx: Context) -> Any:
         """Run the handler and give what it returned."""
+        ...
+
+    def reconcile(self, call: Any, ctx: Context) -> Any:
+        """Ask the reconcile hook and give its answer, without entering the handler."""
         ...
 
     def dump_result(self, value: Any, limit: int) -> str:
@@ -78,6 +82,21 @@ def run(job: Job, call: Any, ctx: Context, limit: int) -> dict[str, Any]:
         return _report(job, error)
 
 
+def reconcile(job: Job, call: Any, ctx: Context, limit: int) -> dict[str, Any]:
+    """Ask the job's hook what a lost attempt did and report its answer; the handler is never entered."""
+    try:
+        answer = job.reconcile(call, ctx)
+        if isinstance(answer, Outcome):
+            return _answer(job, answer, limit)
+        if answer is None and ctx.saw_stop:
+            return {"outcome": "stopped"}
+        return {"outcome": "parked", "reason": f"its reconcile hook returned {_kind_of(answer)} and no Outcome"}
+    except Fail as error:
+        return {**_wish(error), "outcome": "did fail"}
+    except BaseException as error:
+        return _report(job, error)
+
+
 def describe(error: BaseException) -> dict[str, Any]:
     """An error as JSON data: class, message, location, trace and the one before it."""
     described = _brief(error)
@@ -108,6 +127,25 @@ def _wish(error: Ending) -> dict[str, Any]:
             return _failed(error, clean(error.message) or "the handler gave up", retryable=False)
         case _:
             return _failed(error, f"the handler raised {type(error).__name__}, which says nothing by itself")
+
+
+def _answer(job: Job, answer: Outcome, limit: int) -> dict[str, Any]:
+    reason = clean(str(answer.reason))[:_MESSAGE_LIMIT]
+    match answer.finding:
+        case Finding.RAN:
+            report = {"outcome": "succeeded", "reason": reason or "its reconcile hook found that it had run"}
+            return report if answer.result is None else {**report, "result": job.dump_result(answer.result, limit)}
+        case Finding.DID_NOT_RUN:
+            return {"outcome": "did not run", "reason": reason or "its reconcile hook found that it had done nothing"}
+        case Finding.FAILED:
+            error = {"class": "Outcome.failed", "message": reason, "location": None}
+            return {"outcome": "did fail", "reason": reason or "its reconcile hook found it failed", "error": error}
+        case _:
+            return {"outcome": "parked", "reason": reason or "its reconcile hook could not tell what it did"}
+
+
+def _kind_of(answer: Any) -> str:
+    return "None" if answer is None else f"a {type(answer).__qualname__}"
 
 
 def _mishap(job: Job, error: BaseException) -> dict[str, Any]:
@@ -221,4 +259,5 @@ def unstarted(reason: str, delay: float | None = None) -> dict[str, Any]:
 
 def text_of_claim(claim: Mapping[str, Any]) -> str:
     """The process title of an attempt: the job's name and the run's label, else the end of the attempt's id."""
-    return f"jobwarden: {claim['job']} {claim.get('label') or claim['attempt_id'][-8:]}"
+    asks = "reconcile " if claim.get("purpose") == "reconcile" else ""
+    return f"jobwarden: {asks}{claim['job']} {claim.get('label') or claim['attempt_id'][-8:]}"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, Select, case, func, insert, literal_column, null, or_, select
+from sqlalchemy import ColumnElement, FromClause, Select, case, false, func, insert, literal_column, null, or_, select
 from sqlalchemy.sql.dml import UpdateBase
 
 from jobwarden.domain.states import Actor, JobState
@@ -21,6 +21,7 @@ DRAFT_SPEC = {
     "params": "json",
     "priority": "int",
     "idempotent": "bool",
+    "reconciles": "bool",
     "idempotency_key": "text",
     "max_attempts": "int",
     "backoff": "json",
@@ -46,6 +47,7 @@ def _birth(given: FromClause) -> dict[str, Any]:
     plain = {name: given.c[name] for name in DRAFT_SPEC if name not in ("delay", "due")}
     return {
         **plain,
+        "reconciles": func.coalesce(given.c.reconciles, false()),
         "state": case((later, _pending), else_=_queued),
         "available_at": case((later, func.coalesce(given.c.due, after(given.c.delay))), else_=now()),
         "queued_at": case((later, null()), else_=now()),
@@ -132,6 +134,7 @@ def _born_at(moment: datetime, draft: Mapping[str, Any]) -> dict[str, Any]:
     plain = {name: draft.get(name) for name in DRAFT_SPEC if name not in ("id", "params", "delay", "due")}
     return {
         **plain,
+        "reconciles": bool(draft.get("reconciles")),
         "state": (JobState.PENDING if later else JobState.QUEUED).value,
         "available_at": due if later else moment,
         "queued_at": None if later else moment,
