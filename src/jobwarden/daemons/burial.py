@@ -67,7 +67,7 @@ class Burial:
         elif watched.started is None:
             report = released(watched, end)
         else:
-            report = judge(watched, end, None, now, oom_killed=hold.seat.out_of_memory())
+            report = judge(watched, end, None, now, oom_killed=hold.seat.body.out_of_memory())
             watched.say("error", report.reason or "", "reaped")
             self._narrator.ended(watched.claim.job, watched.id, report.reason or "")
         report = replace(report, exit_code=end.code, signal=end.signal)

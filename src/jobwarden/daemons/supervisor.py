@@ -72,7 +72,9 @@ class Supervisor:
         here = f"worker {owner.worker_id[-8:]} on {owner.host.hostname}"
         self._desk = Desk(self.crew, self._outbox, settings, narrator, here, loop.unwatch, loop.clock)
         self._burial = Burial(self.crew, self._desk, self._outbox, runtime, narrator, loop.unwatch, loop.clock)
-        self._guard = Guard(self.crew, self._outbox, runtime, narrator, settings.beat_interval)
+        self._guard = Guard(
+            self.crew.holds, self.crew.where, self._outbox, runtime.read_outcome, narrator, settings.beat_interval
+        )
         self._writer = Writer(database, owner, loop.ring, self._desk.depth, _races(settings, database))
         self._pace = Pace(settings.poll_min, settings.poll_idle, random.random)
         self._listener: Any = None

@@ -1,14 +1,20 @@
-"""One attempt under watch: what the supervisor keeps of it between the claim and the commit of its end."""
+"""One attempt under watch: what is kept of it between the claim and the commit of its end.
+
+A seat is watched by the supervisor that started it or by a reaper that took it over; `AnySeat` and `AnyHold` are what
+both of them know of it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Protocol
 
 from jobwarden.domain.claims import Claim
 from jobwarden.domain.report import Report
 from jobwarden.lifecycle.record import Record
 from jobwarden.lifecycle.start import Start
+from jobwarden.process.body import Body
 from jobwarden.process.spool import Spool
 from jobwarden.runner.sayings import Sayings
 
@@ -22,6 +28,38 @@ class Why(Enum):
     STOP = "a stop request"
     FENCED = "it is no longer ours"
     SHUTDOWN = "the supervisor is told to end"
+
+
+class AnySeat(Protocol):
+    """A seat as far as limits, wishes and ends go, whoever started it."""
+
+    @property
+    def body(self) -> Body:
+        """Its process and everything that belongs to it."""
+        ...
+
+    @property
+    def spool(self) -> Spool:
+        """What it has written."""
+        ...
+
+    def stop(self, attempt_id: str) -> bool:
+        """Ask this attempt to stop; whether the seat still lives."""
+        ...
+
+
+class AnyHold(Protocol):
+    """A seat and the attempts that it has, by id."""
+
+    @property
+    def seat(self) -> AnySeat:
+        """The seat."""
+        ...
+
+    @property
+    def attempts(self) -> dict[str, Watched]:
+        """Its attempts that are not settled."""
+        ...
 
 
 @dataclass(slots=True)

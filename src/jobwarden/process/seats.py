@@ -17,13 +17,15 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from jobwarden.domain.stamp import ProcessId
-from jobwarden.process import pidfd, probe, tree
+from jobwarden.process import pidfd, probe
+from jobwarden.process.body import Body
 from jobwarden.process.cgroup import Cgroups
 from jobwarden.process.exits import Exit
 from jobwarden.process.kernel import become_subreaper
 from jobwarden.process.reaping import Nursery
 from jobwarden.process.runtime_dir import RuntimeDir
 from jobwarden.process.spool import Spool
+from jobwarden.process.tree import Member
 from jobwarden.process.wire import CHUNK, Frame, Inbox, pack, receive_packet, send_packet
 
 _NO_NONCE = "z" * 8
@@ -53,6 +55,7 @@ class Seat:
         self.pidfd = handle
         self.fallback = fallback
         self.spool = Spool(runtime, nonce)
+        self.body = Body(nonce, process, cgroups)
         self._cgroups = cgroups
         self._inbox = Inbox()
         self._outbox = bytearray()
@@ -116,22 +119,9 @@ class Seat:
         """Let the kernel limit the seat's memory (bytes), before its claim is sent; False where no group can."""
         return self._cgroups is not None and self._cgroups.limit(self.nonce, memory)
 
-    def rss(self) -> int | None:
-        """Resident memory of the seat's own process in bytes, or None once it has ended."""
-        found = probe.stat(self.process.pid)
-        return found.rss if found is not None and found.start_time == self.process.start_time else None
-
-    def kill_tree(self) -> list[tree.Member]:
+    def kill_tree(self) -> list[Member]:
         """SIGKILL the seat and everything that belongs to it; who was still alive. Call again until it is empty."""
-        if self._cgroups is not None:
-            self._cgroups.kill(self.nonce)
-        left = tree.members(self.process, self.nonce)
-        tree.strike(left, signal.SIGKILL)
-        return left
-
-    def out_of_memory(self) -> bool:
-        """Whether the kernel ended something in the seat's own control group for its memory limit."""
-        return self._cgroups is not None and self._cgroups.out_of_memory(self.nonce)
+        return self.body.kill()
 
     def close(self) -> None:
         """Let go of socket, handle and control group; the process is not touched."""

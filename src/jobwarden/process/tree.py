@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from jobwarden.domain.stamp import ProcessId
@@ -26,26 +26,79 @@ class Member:
     command: str
 
 
+class Look:
+    """Everyone at one moment: one reading of ``/proc`` that answers for any number of trees."""
+
+    def __init__(self) -> None:
+        self._everyone = {found.pid: found for found in probe.everyone()}
+        self._offspring: dict[int, list[int]] = {}
+        self._sessions: dict[int, list[int]] = {}
+        self._carriers: dict[str, list[int]] | None = None
+        for pid, found in self._everyone.items():
+            self._offspring.setdefault(found.parent, []).append(pid)
+            self._sessions.setdefault(found.session, []).append(pid)
+
+    def members(self, root: ProcessId, nonce: str | None, also: Iterable[ProcessId] = ()) -> list[Member]:
+        """Everything that belongs to the seat and can still act, the seat itself included, parents before children.
+
+        ``also`` are processes known to belong to it, whatever they look like now.
+        """
+        seeds = {known.pid for known in (root, *also) if self._stands(known)}
+        found = self._everyone.get(root.pid)
+        if found is None or found.start_time == root.start_time:
+            # a pid is not given out again while it still names a session
+            seeds.update(pid for pid in self._sessions.get(root.pid, ()) if self._not_older(pid, root))
+        if nonce:
+            seeds.update(pid for pid in self._carrying(nonce) if self._not_older(pid, root))
+        return self._named(self._below(seeds))
+
+    def below(self, root: ProcessId) -> list[Member]:
+        """Everything below a process by parentage alone, without itself; zombies are left out."""
+        return self._named(self._below({root.pid}) - {root.pid})
+
+    def resident(self, members: Sequence[Member]) -> int:
+        """The resident memory that these had, in bytes; what several share counts for each of them."""
+        return sum(self._everyone[member.process.pid].rss for member in members)
+
+    def _named(self, pids: Iterable[int]) -> list[Member]:
+        running = [self._everyone[pid] for pid in pids if self._everyone[pid].running]
+        running.sort(key=lambda found: (found.start_time, found.pid))
+        return [Member(ProcessId(found.pid, found.start_time), probe.command_line(found.pid)) for found in running]
+
+    def _stands(self, process: ProcessId) -> bool:
+        found = self._everyone.get(process.pid)
+        return found is not None and found.start_time == process.start_time
+
+    def _not_older(self, pid: int, root: ProcessId) -> bool:
+        return self._everyone[pid].start_time >= root.start_time
+
+    def _carrying(self, nonce: str) -> list[int]:
+        if self._carriers is None:
+            self._carriers = {}
+            for pid, found in self._everyone.items():
+                carried = probe.nonce(pid) if found.running else None
+                if carried is not None:
+                    self._carriers.setdefault(carried, []).append(pid)
+        return self._carriers.get(nonce, [])
+
+    def _below(self, seeds: set[int]) -> set[int]:
+        found, waiting = set(seeds), list(seeds)
+        while waiting:
+            fresh = [child for child in self._offspring.get(waiting.pop(), ()) if child not in found]
+            found.update(fresh)
+            waiting.extend(fresh)
+        found.discard(os.getpid())
+        return found
+
+
 def members(root: ProcessId, nonce: str | None) -> list[Member]:
-    """Everything that belongs to the seat and can still act, the seat itself included, parents before children."""
-    everyone = {found.pid: found for found in probe.everyone()}
-    ours = _related(root, nonce, everyone)
-    return [
-        Member(ProcessId(pid, everyone[pid].start_time), probe.command_line(pid))
-        for pid in ours
-        if everyone[pid].running
-    ]
+    """`Look.members` as of now."""
+    return Look().members(root, nonce)
 
 
 def descendants(root: ProcessId) -> list[Member]:
-    """Everything below a process by parentage alone, without itself; zombies are left out."""
-    everyone = {found.pid: found for found in probe.everyone()}
-    below = _below({root.pid}, everyone) - {root.pid}
-    return [
-        Member(ProcessId(pid, everyone[pid].start_time), probe.command_line(pid))
-        for pid in sorted(below)
-        if everyone[pid].running
-    ]
+    """`Look.below` as of now."""
+    return Look().below(root)
 
 
 def strike(targets: Iterable[Member], number: int) -> int:
@@ -76,41 +129,6 @@ def _await_none(root: ProcessId, nonce: str | None, seconds: float) -> list[Memb
             break
         time.sleep(_PACE)
     return left
-
-
-def _related(root: ProcessId, nonce: str | None, everyone: dict[int, probe.Stat]) -> list[int]:
-    found = everyone.get(root.pid)
-    seeds: set[int] = set()
-    if found is not None and found.start_time == root.start_time:
-        seeds.add(root.pid)
-    if found is None or found.start_time == root.start_time:
-        # a pid is not given out again while it still names a session
-        seeds |= {pid for pid, stat in everyone.items() if stat.session == root.pid and _not_older(stat, root)}
-    if nonce:
-        seeds |= {pid for pid, stat in everyone.items() if pid not in seeds and _carries(stat, root, nonce)}
-    return sorted(_below(seeds, everyone), key=lambda pid: (everyone[pid].start_time, pid))
-
-
-def _not_older(stat: probe.Stat, root: ProcessId) -> bool:
-    return stat.start_time >= root.start_time
-
-
-def _carries(stat: probe.Stat, root: ProcessId, nonce: str) -> bool:
-    return stat.running and _not_older(stat, root) and probe.nonce(stat.pid) == nonce
-
-
-def _below(seeds: set[int], everyone: dict[int, probe.Stat]) -> set[int]:
-    offspring: dict[int, list[int]] = {}
-    for pid, stat in everyone.items():
-        offspring.setdefault(stat.parent, []).append(pid)
-    found, waiting = set(seeds), list(seeds)
-    while waiting:
-        for child in offspring.get(waiting.pop(), ()):
-            if child not in found:
-                found.add(child)
-                waiting.append(child)
-    found.discard(os.getpid())
-    return found
 
 
 def _strike(process: ProcessId, number: int) -> bool:
