@@ -88,6 +88,25 @@ def test_many_leave_the_rows_that_single_ones_leave(jw: JobWarden, say: Any) -> 
     assert sum(sum(states.values()) for states in counted.values()) == MANY + len(single)
 
 
+def test_whether_a_job_can_ask_is_in_its_row_whatever_way_that_is_written(jw: JobWarden, say: Any) -> None:
+    class Pay:
+        n: int
+
+        def run(self) -> None: ...
+
+        def reconcile(self) -> Any: ...
+
+    pay: Any = jw.job(idempotent=False, name="pay")(Pay)
+    asking = [*pay.enqueue_many(pay.bind(n) for n in range(MANY)).ids, *pay.enqueue_many([pay.bind(1)]).ids]
+    asking += [pay.enqueue(1).id, pay.using(lane="hot").enqueue(1).id, jw.enqueue("pay", {"n": 1}).id]
+    asking.append(jw.enqueue("pay", {"n": 1}, idempotency_key="k", tags={"a": "b"}).id)
+    say.enqueue_many(say.bind("a") for _ in range(MANY))
+    say.enqueue("a")
+    found = {row["id"]: row["reconciles"] for row in _rows(jw.database, jobs)}
+    assert {job_id for job_id, reconciles in found.items() if reconciles} == set(asking)
+    assert set(found.values()) == {True, False}
+
+
 def test_what_is_written_again_is_there_once(jw: JobWarden, say: Any) -> None:
     calls, database = _bound(say), jw.database
     order = _Order([(call, call.terms) for call in calls], 5000)

@@ -16,7 +16,7 @@ from typing import Any
 
 from jobwarden.app import JobWarden
 from jobwarden.context import Context
-from jobwarden.outcomes import Cancel, Fail, Park, Snooze, Stopped
+from jobwarden.outcomes import Cancel, Fail, Outcome, Park, Snooze, Stopped
 
 jw = JobWarden()
 libc = ctypes.CDLL(None)
@@ -150,6 +150,63 @@ class Told:
 
     def on_terminate(self, ctx: Context) -> None:
         self.heard = "told"
+
+
+class NeverEntered:
+    """A job whose handler must not be entered."""
+
+    def run(self, ctx: Context) -> None:
+        print("ENTERED", flush=True)
+
+
+def _answer(kind: str, ctx: Context) -> Any:
+    match kind:
+        case "raise":
+            raise OSError("the bank does not answer")
+        case "fail":
+            raise Fail("refused for good")
+        case "snooze":
+            raise Snooze(7.5)
+        case "park":
+            raise Park("ask Ann")
+        case "stop":
+            print("waiting", flush=True)
+            while not ctx.stop_requested:
+                time.sleep(0.005)
+            return None
+    answers = {
+        "ran": Outcome.ran({"paid": 3}),
+        "ran without a result": Outcome.ran(),
+        "ran with too much": Outcome.ran("x" * 100_000),
+        "did not run": Outcome.did_not_run("no such payment"),
+        "failed": Outcome.failed("the card was refused"),
+        "unknown": Outcome.unknown("two payments look alike"),
+        "wrong": "paid",
+    }
+    return answers.get(kind)
+
+
+@jw.job(idempotent=False, name="Asks")
+class Asks(NeverEntered):
+    kind: str
+
+    def reconcile(self, ctx: Context) -> Any:
+        ctx.log.info("asking, to %s", ctx.purpose)
+        return _answer(self.kind, ctx)
+
+
+@jw.job(idempotent=False, name="AsksAsync")
+class AsksAsync(NeverEntered):
+    kind: str
+
+    async def reconcile(self, ctx: Context) -> Any:
+        await asyncio.sleep(0.001)
+        return _answer(self.kind, ctx)
+
+
+@jw.job(idempotent=False, name="Hookless")
+class Hookless(NeverEntered):
+    kind: str
 
 
 @jw.job(idempotent=True, name="talk")

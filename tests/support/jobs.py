@@ -21,7 +21,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from jobwarden import Backoff, Cancel, Context, Fail, JobWarden, Park, Snooze
+from jobwarden import Backoff, Cancel, Context, Fail, JobWarden, Outcome, Park, Snooze
 from jobwarden.runner.outcome import Outcomes
 
 APP = "tests.support.jobs:jw"
@@ -269,6 +269,71 @@ def die_after_outcome() -> str:
 
     Outcomes.keep = keep_and_die  # type: ignore[method-assign,assignment]
     return "done"
+
+
+@_job(idempotent=False)
+class Pay:
+    """Enters a payment in a book that is outside of the database, ``when`` it is "before" or "after" a gate.
+
+    Its hook looks into the book, or does as ``hook`` says.
+    """
+
+    book: str
+    gate: str
+    when: str = "before"
+    hook: str = "look"
+
+    def run(self, ctx: Context) -> dict[str, Any]:
+        if self.when == "before":
+            self._enter(ctx)
+        print("at the gate", flush=True)
+        while not Path(self.gate).exists():
+            time.sleep(0.005)
+        if self.when == "after":
+            self._enter(ctx)
+        return {"paid by": ctx.attempt_number}
+
+    def reconcile(self, ctx: Context) -> Any:
+        lost = ctx.lost_attempt
+        ctx.log.info("asked about attempt %d, %s", lost.number, lost.id)
+        if (answer := _HOOKS.get(self.hook)) is not None:
+            return answer(ctx)
+        while self.hook == "gate" and not Path(self.gate).exists():
+            time.sleep(0.005)
+        if not Path(self.book).exists():
+            return Outcome.did_not_run("nothing is in the book")
+        return Outcome.ran({"found": Path(self.book).read_text().split()})
+
+    def _enter(self, ctx: Context) -> None:
+        with open(self.book, "a") as file:
+            file.write(f"{ctx.attempt_number}\n")
+
+
+def _ask_until_stopped(ctx: Context) -> None:
+    while True:
+        ctx.raise_if_stop_requested()
+        time.sleep(0.005)
+
+
+def _snooze_once(ctx: Context) -> Outcome:
+    if ctx.attempt_number == ctx.lost_attempt.number + 1:
+        raise Snooze(0.1, "the bank is closed")
+    return Outcome.unknown("the bank was open")
+
+
+def _raise(ctx: Context) -> None:
+    raise OSError("the bank does not answer")
+
+
+_HOOKS: dict[str, Callable[[Context], Any]] = {
+    "unknown": lambda ctx: Outcome.unknown("two payments look alike"),
+    "failed": lambda ctx: Outcome.failed("the card was refused"),
+    "nothing": lambda ctx: None,
+    "raise": _raise,
+    "die": lambda ctx: os.kill(os.getpid(), signal.SIGKILL),
+    "snooze": _snooze_once,
+    "wait": _ask_until_stopped,
+}
 
 
 @_job(idempotent=True, memory="200MiB", max_attempts=1)

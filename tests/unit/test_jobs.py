@@ -192,6 +192,45 @@ def test_a_class_may_ask_the_outside_world() -> None:
     assert not job(add).reconciles
 
 
+def test_a_hook_may_have_services_and_a_loop_and_is_surrounded_by_the_hooks() -> None:
+    log: list[Any] = []
+
+    def open_bank() -> Iterator[str]:
+        log.append("opened")
+        yield "bank"
+        log.append("closed")
+
+    async def fetch() -> str:
+        return "fetched"
+
+    class Note(Hooks):
+        def starting(self, ctx: Any) -> None:
+            log.append("starting")
+
+        def finished(self, ctx: Any, error: BaseException | None) -> None:
+            log.append(("finished", error))
+
+    class Pay:
+        def run(self) -> None:
+            log.append("ENTERED")
+
+        async def reconcile(
+            self, ctx: Ctx, bank: Annotated[str, Provide(open_bank)], more: Annotated[str, Provide(fetch)]
+        ) -> Any:
+            log.append("asked")
+            return bank, more
+
+    definition = define(Pay, DESK, {"idempotent": False}, [Note()], scope=locals())
+    assert definition.reconcile(definition.load("{}"), Ctx()) == ("bank", "fetched")
+    assert log == ["starting", "opened", "asked", "closed", ("finished", None)]
+
+
+def test_whether_a_job_can_ask_is_kept_with_it_on_whatever_terms_it_is_called() -> None:
+    asks, plain = job(Charge), job(add)
+    calls = [asks.bind(1), asks.using(lane="hot").bind(1), plain.bind(1, 2), plain.using(lane="hot").bind(1, 2)]
+    assert [call.draft("id").reconciles for call in calls] == [True, True, False, False]
+
+
 def test_dataclasses_models_and_own_constructors_are_taken_as_they_are() -> None:
     @dataclass(kw_only=True)
     class Data:
@@ -224,6 +263,12 @@ class _TakesData:
     def run(self, a: int) -> None: ...
 
 
+class _HookTakesData:
+    def run(self) -> None: ...
+
+    def reconcile(self, a: int) -> None: ...
+
+
 class _HasService:
     client: Annotated[str, Provide(str)]
 
@@ -245,6 +290,7 @@ def _generates() -> Iterator[int]:
     [
         (_NoRun, "no run"),
         (_TakesData, "neither Context nor a service"),
+        (_HookTakesData, r"reconcile\(\) takes 'a', which is neither Context nor a service"),
         (_HasService, "belong to the run"),
         (_Shared, "default_factory"),
         (_generates, "generator function"),
