@@ -24,7 +24,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.sql.dml import UpdateBase
 
 from jobwarden.errors import ConfigurationError, DatabaseTooOld, DatabaseUnavailable
-from jobwarden.store.dialects.facts import Facts, Fault, Server
+from jobwarden.store.dialects.facts import Facts, Fault, Limits, Server
 from jobwarden.store.dialects.mysql import MySQL
 from jobwarden.store.dialects.postgresql import PostgreSQL
 from jobwarden.store.dialects.sql import (
@@ -46,6 +46,7 @@ from jobwarden.store.dialects.sql import (
 from jobwarden.store.dialects.sqlite import SQLite
 from jobwarden.store.direct import Direct, Shortcut
 from jobwarden.store.nudge import Voice
+from jobwarden.store.sockets import Sockets
 
 __all__ = [
     "Database",
@@ -90,6 +91,8 @@ class Options(Protocol):
     def statement_timeout(self) -> float: ...
     @property
     def connect_timeout(self) -> float: ...
+    @property
+    def silence(self) -> float: ...
     @property
     def pgbouncer(self) -> bool: ...
     @property
@@ -182,6 +185,8 @@ class Database:
         self._inherited: list[Engine] = []
         self._short: Shortcut | None = None
         self._announced = 0.0
+        self._haste: float | None = None
+        self._sockets: Sockets | None = None
         self._voice = Voice(self.fingerprint)
         _databases.add(self)
 
@@ -275,9 +280,13 @@ class Database:
         if not self.facts.notifies or self.options.pgbouncer or not self.options.notify:
             return None
         fairy = self.engine.raw_connection()
-        raw = fairy.driver_connection
+        try:
+            listener = self.facts.listen(fairy.driver_connection, self.channel)
+        except self.engine.dialect.loaded_dbapi.Error as error:
+            fairy.invalidate(error)
+            raise ConnectionResetError("the listening connection is lost") from error
         fairy.detach()
-        return self.facts.listen(raw, self.channel)
+        return listener
 
     def announce(self) -> None:
         """Wake workers, after the commit: those of this host by a nudge, the others by a notification.
@@ -312,6 +321,17 @@ class Database:
             prefix = f'"{self.options.schema_name}".{prefix}'
         return sql if prefix == PREFIX else sql.replace(PREFIX, prefix)
 
+    def hasten(self, seconds: float) -> None:
+        """For a daemon that must be heard of in time: whoever vanished in the middle of a transaction of ours holds its
+        locks no longer than this, who waits for a lock is told so, and `break_off` works. Connects anew."""
+        self._haste, self._sockets = seconds, Sockets(self.facts.descriptor, time.monotonic)
+        self.dispose()
+
+    def break_off(self, before: float) -> int:
+        """From another thread than the one that waits: end the calls over connections that are older than the monotonic
+        moment ``before``; they fail as lost. How many connections were shut down."""
+        return self._sockets.cut(before) if self._sockets is not None else 0
+
     def dispose(self) -> None:
         """Close the pool; the next use opens it again."""
         with self._lock:
@@ -333,7 +353,7 @@ class Database:
 
     def _make_engine(self) -> Engine:
         options, facts = self.options, self.facts
-        arguments = facts.connect_args(options.statement_timeout, options.connect_timeout, options.pgbouncer)
+        arguments = facts.connect_args(self._limits, options.pgbouncer)
         if facts.notifies:
             arguments["options"] = _server_options(self.url, arguments, options.schema_name)
         url = _with_driver(self.url, facts)
@@ -345,15 +365,28 @@ class Database:
             raise ConfigurationError(
                 name="database_url", value=str(self), rule=f"its driver is not installed ({error})", way_out=way_out
             ) from error
+        event.listen(engine, "do_connect", self._connect)
         event.listen(engine, "connect", self._prepare)
+        if self._sockets is not None:
+            self._sockets.watch(engine)
         if not facts.chains_writes and facts.one_machine:
             event.listen(engine, "begin", _begin)
         if options.table_prefix != PREFIX:
             event.listen(engine, "before_cursor_execute", self._respell, retval=True)
         return engine
 
+    @property
+    def _limits(self) -> Limits:
+        return Limits(self.options.statement_timeout, self.options.connect_timeout, self._haste)
+
+    def _connect(self, dialect: Any, record: Any, arguments: Any, named: Any) -> Any:
+        raw = self.facts.connect(dialect.dbapi, self._limits, *arguments, **named)
+        if self._sockets is not None:
+            self._sockets.hold(raw)
+        return raw
+
     def _prepare(self, raw: Any, record: Any) -> None:
-        self.facts.prepare(raw, self.options.sqlite_synchronous, self.options.statement_timeout)
+        self.facts.prepare(raw, self.options.sqlite_synchronous, self._limits)
 
     def _respell(self, conn: Any, cursor: Any, sql: str, parameters: Any, context: Any, many: bool) -> tuple[str, Any]:
         return self.spell(sql), parameters

@@ -26,6 +26,21 @@ class Fault(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """How long things may take, in seconds: a statement, connecting, and for those in haste how long their transactions
+    may rest while the server waits for them, and wait for a lock."""
+
+    statement: float
+    connect: float
+    haste: float | None = None
+
+    @property
+    def answer(self) -> float:
+        """Until a call is given up here that the server, were it there, would have ended itself."""
+        return self.statement + 2.0
+
+
+@dataclass(frozen=True, slots=True)
 class Server:
     """What answered at the other end: product name, version, and whether it may be written to."""
 
@@ -50,15 +65,23 @@ class Facts:
     pours_rows: bool = False  # many rows streamed into a table as text, past the planner
     one_machine: bool = False  # the data are a local file
 
-    def connect_args(self, statement_timeout: float, connect_timeout: float, pooled: bool) -> dict[str, Any]:
-        """Driver arguments that give every call a deadline (seconds); ``pooled``: a transaction pooler is between."""
+    def connect_args(self, limits: Limits, pooled: bool) -> dict[str, Any]:
+        """Driver arguments that give every call a deadline; ``pooled``: a transaction pooler is between."""
         raise NotImplementedError
+
+    def connect(self, driver: Any, limits: Limits, *args: Any, **named: Any) -> Any:
+        """A raw connection over which no call waits for ever."""
+        return driver.connect(*args, **named)
+
+    def descriptor(self, raw: Any) -> int | None:
+        """The descriptor of a raw connection's socket, where it has one that can be told."""
+        return None
 
     def engine_options(self) -> dict[str, Any]:
         """Further arguments for create_engine."""
         return {}
 
-    def prepare(self, raw: Any, durability: str, statement_timeout: float) -> None:
+    def prepare(self, raw: Any, durability: str, limits: Limits) -> None:
         """Set a new raw connection up; ``durability`` is the synchronous level where the engine is embedded."""
 
     def server(self, connection: Any) -> Server:

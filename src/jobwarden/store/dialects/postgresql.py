@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from jobwarden.store.dialects.facts import Facts, Fault, Server
+from jobwarden.store.dialects.facts import Facts, Fault, Limits, Server
 
 _CONFLICTS = {"40001", "40P01", "55P03", "57014", "55006"}
 # Our statements name few rows by key and join from there, in tables that may be new and unanalysed: without this the
@@ -17,7 +17,7 @@ _CONFLICTS = {"40001", "40P01", "55P03", "57014", "55006"}
 _BY_KEY = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c join_collapse_limit=1 -c jit=off"
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 _BLOCK = 512  # lines sent at once: the server reads them while the next are made
-_LOST_CLASSES = ("08", "53", "57P", "58")
+_LOST_CLASSES = ("08", "53", "57P", "58", "25P03", "25P04")  # the last: its transaction rested too long
 
 
 def _blocks(lines: Iterable[str]) -> Iterator[str]:
@@ -52,6 +52,14 @@ class Listener:
         self._raw.close()
 
 
+def _rests(limits: Limits) -> str:
+    """How long a transaction of ours may rest, so that one who vanished in the middle of it holds no lock for long."""
+    if limits.haste is None:
+        return f"-c idle_in_transaction_session_timeout={int(limits.statement * 4000)}"
+    milliseconds = int(limits.haste * 1000)
+    return f"-c idle_in_transaction_session_timeout={milliseconds} -c lock_timeout={milliseconds}"
+
+
 class PostgreSQL(Facts):
     name = "postgresql"
     drivers = {"psycopg": "postgres"}
@@ -61,21 +69,30 @@ class PostgreSQL(Facts):
     notifies = True
     pours_rows = True
 
-    def connect_args(self, statement_timeout: float, connect_timeout: float, pooled: bool) -> dict[str, Any]:
+    def connect_args(self, limits: Limits, pooled: bool) -> dict[str, Any]:
         network = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
         if pooled:
-            return {"connect_timeout": int(connect_timeout), "prepare_threshold": None, **network}
-        milliseconds = int(statement_timeout * 1000)
+            return {"connect_timeout": int(limits.connect), "prepare_threshold": None, **network}
+        milliseconds = int(limits.statement * 1000)
         return {
-            "connect_timeout": max(2, int(connect_timeout)),
+            "connect_timeout": max(2, int(limits.connect)),
             "tcp_user_timeout": milliseconds,
             "application_name": "jobwarden",
-            "options": f"-c statement_timeout={milliseconds} -c idle_in_transaction_session_timeout={milliseconds * 4}"
-            f" {_BY_KEY}",
+            "options": f"-c statement_timeout={milliseconds} {_rests(limits)} {_BY_KEY}",
             **network,
         }
 
-    def prepare(self, raw: Any, durability: str, statement_timeout: float) -> None:
+    def connect(self, driver: Any, limits: Limits, *args: Any, **named: Any) -> Any:
+        from jobwarden.store.dialects.patience import PatientConnection  # noqa: PLC0415 - an optional driver
+
+        raw = PatientConnection.connect(*args, **named)
+        raw.deadline = limits.answer
+        return raw
+
+    def descriptor(self, raw: Any) -> int | None:
+        return None if raw.closed else int(raw.fileno())
+
+    def prepare(self, raw: Any, durability: str, limits: Limits) -> None:
         from psycopg.types.string import TextLoader  # noqa: PLC0415 - an optional driver
 
         raw.adapters.register_loader("uuid", TextLoader)  # ids are texts: to make UUIDs of them and print these is dear

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.engine import URL
 
-from jobwarden.store.dialects.facts import Facts, Fault, Server
+from jobwarden.store.dialects.facts import Facts, Fault, Limits, Server
 
 
 class SQLite(Facts):
@@ -20,13 +20,13 @@ class SQLite(Facts):
     returns_updates = True
     one_machine = True
 
-    def connect_args(self, statement_timeout: float, connect_timeout: float, pooled: bool) -> dict[str, Any]:
-        return {"timeout": statement_timeout, "check_same_thread": False}
+    def connect_args(self, limits: Limits, pooled: bool) -> dict[str, Any]:
+        return {"timeout": limits.statement, "check_same_thread": False}
 
-    def prepare(self, raw: Any, durability: str, statement_timeout: float) -> None:
+    def prepare(self, raw: Any, durability: str, limits: Limits) -> None:
         raw.isolation_level = None  # begin() below says what kind of transaction it is
         cursor = raw.cursor()
-        cursor.execute(f"PRAGMA busy_timeout = {int(statement_timeout * 1000)}")
+        cursor.execute(f"PRAGMA busy_timeout = {int(limits.statement * 1000)}")
         cursor.execute("PRAGMA journal_mode = WAL")
         cursor.execute(f"PRAGMA synchronous = {durability}")
         cursor.execute("PRAGMA foreign_keys = ON")
