@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import signal
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from jobwarden import JobHandle, JobWarden
 from jobwarden.store import schema
 from tests.acceptance.conftest import Start
 from tests.support.factories import Factories
-from tests.support.hosts import PATIENCE, await_said, await_state
+from tests.support.hosts import PATIENCE, ROOT, await_said, await_state
 from tests.support.processes import Proc
 from tests.support.waiting import eventually
 
@@ -201,3 +203,52 @@ def test_another_worker_may_ask(app: JobWarden, rows: Factories, start: Start, t
     lost, asked = rows.attempts_of(job.id)
     assert lost["worker_id"] != asked["worker_id"]
     assert eventually(lambda: rows.attempts_of(job.id)[1]["exit_code"] == 0, PATIENCE)
+
+
+_BANK = """
+import time
+from pathlib import Path
+class Refused(Exception): ...
+class bank:
+    @staticmethod
+    def is_open() -> bool:
+        return Path("open").exists()
+    @staticmethod
+    def charge(customer: str, cents: int, reference: str) -> str:
+        Path(reference).write_text(f"{customer} paid {cents}")
+        print("charged", flush=True)
+        time.sleep(600)
+        raise AssertionError("unreachable")
+    @staticmethod
+    def find(reference: str) -> str | None:
+        return Path(reference).read_text() if Path(reference).exists() else None
+"""
+
+
+@pytest.mark.any_engine
+def test_the_example_on_the_page_does_what_the_page_says(rows: Factories, start: Start, tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "explanation" / "idempotency.md").read_text()
+    example = page.partition("```python\n")[2].partition("```")[0]
+    (tmp_path / "page.py").write_text(example.replace("Snooze(60)", "Snooze(0.1)"))
+    (tmp_path / "bank.py").write_text(_BANK)
+    spec = importlib.util.spec_from_file_location("page", tmp_path / "page.py")
+    assert spec is not None
+    assert spec.loader is not None
+    sys.path.insert(0, str(tmp_path))
+    try:
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(tmp_path))
+        sys.modules.pop("bank", None)
+    app = JobWarden(database_url=rows.database.url.render_as_string(hide_password=False))
+    charge = app.job(idempotent=False, name=module.Charge.name)(module.Charge.target)
+    start(capacity=1, app="page:jw", cwd=tmp_path)
+    job = charge.enqueue("ann", 500)
+    _lose(rows, job)
+    eventually(lambda: len(rows.attempts_of(job.id)) > 2, PATIENCE)
+    (tmp_path / "open").touch()
+    assert await_state(job, "succeeded").result == "ann paid 500"
+    purposes = [attempt["purpose"] for attempt in rows.attempts_of(job.id)]
+    assert (purposes[0], set(purposes[1:])) == ("run", {"reconcile"})
+    app.database.dispose()
