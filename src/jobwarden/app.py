@@ -17,9 +17,11 @@ from typing import Any, Protocol
 from jobwarden.config import Settings
 from jobwarden.declare import Declare, default_name, define
 from jobwarden.domain.draft import Enqueued
+from jobwarden.domain.findings import Finding
+from jobwarden.domain.orders import Answer, Order, Verb
 from jobwarden.domain.recovery import Backoff
-from jobwarden.domain.states import JobState
-from jobwarden.errors import DuplicateJob, UnknownJob
+from jobwarden.domain.states import JobState, WorkerState
+from jobwarden.errors import DuplicateJob, InvalidOption, UnknownJob
 from jobwarden.handle import Handles, JobHandle, Snapshot
 from jobwarden.hooks import Hooks
 from jobwarden.jobs import CHUNK, JobDefinition
@@ -46,12 +48,16 @@ class Clerk(Protocol):
         """One job now."""
         ...
 
-    def cancel(self, job_id: str, reason: str | None, actor: str | None) -> JobState:
-        """Cancel a job."""
+    def operate(self, order: Order, job_ids: Iterable[str]) -> list[Answer]:
+        """Carry an order out on jobs."""
         ...
 
-    def stop(self, job_id: str, reason: str | None, actor: str | None) -> JobState:
-        """Ask a job to stop."""
+    def drain(self, worker_id: str, reason: str | None, actor: str | None) -> WorkerState:
+        """Ask a worker to drain."""
+        ...
+
+    def health(self, deep: bool, silence: float) -> list[Finding]:
+        """What contradicts the engine's own rules."""
         ...
 
 
@@ -175,16 +181,101 @@ class JobWarden:
         """A job as it is now; raises `JobNotFound`."""
         return self._clerk.look(job_id)
 
+    # -- what a person does
+
     def cancel(self, job_id: str, reason: str | None = None, actor: str | None = None) -> JobState:
         """Cancel a job: at once if it waits, by its worker if it runs; gives the state it is in now.
 
         Raises `JobNotFound`, or `WrongState` if it is over.
         """
-        return self._clerk.cancel(job_id, reason, actor)
+        return self.order(Order(Verb.CANCEL, reason, actor), job_id)
 
     def stop(self, job_id: str, reason: str | None = None, actor: str | None = None) -> JobState:
         """Ask a running job to stop at its next checkpoint; a waiting one is canceled."""
-        return self._clerk.stop(job_id, reason, actor)
+        return self.order(Order(Verb.STOP, reason, actor), job_id)
+
+    def retry(
+        self,
+        job_id: str,
+        reason: str | None = None,
+        actor: str | None = None,
+        *,
+        force: bool = False,
+        attempts: int | None = None,
+    ) -> JobState:
+        """Queue a job again that failed or is parked, with ``attempts`` more tries, or with one at least.
+
+        Raises `JobNotFound`, `WrongState`, or `ForceRequired` if it is not idempotent and ``force`` was not given.
+        """
+        return self.order(Order(Verb.RETRY, reason, actor, force, attempts), job_id)
+
+    def restart(
+        self,
+        job_id: str,
+        reason: str | None = None,
+        actor: str | None = None,
+        *,
+        force: bool = False,
+        attempts: int | None = None,
+    ) -> JobState:
+        """`retry`, also for a job that was stopped."""
+        return self.order(Order(Verb.RESTART, reason, actor, force, attempts), job_id)
+
+    def rerun(
+        self,
+        job_id: str,
+        reason: str | None = None,
+        actor: str | None = None,
+        *,
+        force: bool = False,
+        attempts: int | None = None,
+    ) -> JobHandle:
+        """Run a job that is over again, as a new job with the same params, options, lane and tags that points to it.
+
+        The old one stays as it is, and keeps its idempotency key and its place in a batch. Raises as `retry` does.
+        """
+        answer = self._answer(Order(Verb.RERUN, reason, actor, force, attempts), job_id)
+        return JobHandle(str(answer.new), True, self)
+
+    def resolve(self, job_id: str, verdict: str, reason: str, actor: str | None = None) -> JobState:
+        """Say what a parked job did: ``"ran"`` completely, ``"did_not_run"`` (it is queued again) or ``"failed"``.
+
+        Raises `JobNotFound`, or `WrongState` if it is not parked.
+        """
+        return self.order(_order(Verb.RESOLVE, reason=reason, actor=actor, verdict=verdict), job_id)
+
+    def operate(
+        self, verb: str, job_ids: Iterable[str], reason: str | None = None, actor: str | None = None, **options: Any
+    ) -> list[Answer]:
+        """Do the same to many jobs, 500 to a transaction, and give an `Answer` for each: nothing is raised for one.
+
+        ``verb`` is cancel, stop, retry, restart, rerun or resolve; ``options`` are those of the method of that name.
+        """
+        return self._clerk.operate(_order(verb, reason=reason, actor=actor, **options), job_ids)
+
+    def drain(self, worker_id: str, reason: str | None = None, actor: str | None = None) -> WorkerState:
+        """Ask a worker to take no more jobs and to end when those that it has are over.
+
+        Raises `WorkerNotFound`, or `WorkerNotLive` with the state that it is in.
+        """
+        return self._clerk.drain(worker_id, reason, actor)
+
+    def health(self, deep: bool = False) -> list[Finding]:
+        """What in the database contradicts the engine's own rules: nothing, if all is well.
+
+        It looks at what is alive, through indexes; ``deep`` walks through everything there is.
+        """
+        return self._clerk.health(deep, self.settings.silence)
+
+    def order(self, order: Order, job_id: str) -> JobState:
+        """Carry out an order on one job and give the state it is in now; raises what refuses it."""
+        return JobState(str(self._answer(order, job_id).state))
+
+    def _answer(self, order: Order, job_id: str) -> Answer:
+        [answer] = self._clerk.operate(order, [job_id])
+        if answer.refused is not None:
+            raise answer.refused
+        return answer
 
     # -- the way to the database
 
@@ -211,3 +302,12 @@ class JobWarden:
 
     def _registered(self) -> str:
         return f"registered are {', '.join(sorted(self._jobs))}" if self._jobs else "no job is registered at all"
+
+
+def _order(verb: str, **given: Any) -> Order:
+    """An order from plain words; raises `InvalidOption` for words that are none."""
+    try:
+        kind = Verb(verb)
+    except ValueError:
+        raise InvalidOption(option="verb", value=verb, job="operate", rule=f"one of {', '.join(Verb)}") from None
+    return Order(kind, **given)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar
 
@@ -18,7 +18,9 @@ from sqlalchemy.exc import DBAPIError
 
 from jobwarden.config import Settings
 from jobwarden.domain.draft import Draft, Enqueued
-from jobwarden.domain.states import JobState
+from jobwarden.domain.findings import Finding
+from jobwarden.domain.orders import Answer, Order
+from jobwarden.domain.states import WorkerState
 from jobwarden.errors import DatabaseReadOnly, DatabaseUnavailable, NotMigrated
 from jobwarden.handle import Snapshot
 from jobwarden.hooks import Hooks, call_all
@@ -28,6 +30,7 @@ from jobwarden.lifecycle.join import join, join_async
 from jobwarden.options import Bound, Terms
 from jobwarden.store.database import Database, Direct, Fault, Transaction, Writer
 from jobwarden.store.ids import new_ids
+from jobwarden.views.health import check
 from jobwarden.views.snapshot import look
 
 Calls = Sequence[tuple[Bound, Terms]]
@@ -72,15 +75,19 @@ class Clerk:
         """A job as it is now; raises `JobNotFound`."""
         return self._repeated(self.database.read, lambda transaction: look(transaction, job_id))
 
-    def cancel(self, job_id: str, reason: str | None, actor: str | None) -> JobState:
-        """Cancel a job; gives the state it is in now."""
+    def operate(self, order: Order, job_ids: Iterable[str]) -> list[Answer]:
+        """Carry an order out on jobs; one answer for each."""
         with self._told():
-            return self.database.attempt(lambda transaction: operate.cancel(transaction, job_id, reason, actor))
+            return operate.carry_out(self.database, order, job_ids)
 
-    def stop(self, job_id: str, reason: str | None, actor: str | None) -> JobState:
-        """Ask a job to stop; gives the state it is in now."""
+    def drain(self, worker_id: str, reason: str | None, actor: str | None) -> WorkerState:
+        """Ask a worker to drain; gives the state it is in now."""
         with self._told():
-            return self.database.attempt(lambda transaction: operate.stop(transaction, job_id, reason, actor))
+            return self.database.attempt(lambda transaction: operate.drain(transaction, worker_id, reason, actor))
+
+    def health(self, deep: bool, silence: float) -> list[Finding]:
+        """What contradicts the engine's own rules."""
+        return self._repeated(self.database.read, lambda transaction: check(transaction, deep, silence))
 
     def _tell_hooks(self, order: _Order) -> None:
         if self._hooks and order.calls:

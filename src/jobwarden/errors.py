@@ -14,8 +14,10 @@
     ├── ResultRefused
     │   ├── ResultTooLarge · ResultUnstorable
     ├── UnsupportedConnection (TypeError)
-    ├── JobNotFound (LookupError) · AmbiguousId (LookupError)
-    ├── WrongState · ForceRequired · WaitTimeout (TimeoutError)
+    ├── JobNotFound (LookupError) · WorkerNotFound (LookupError) · AmbiguousId (LookupError)
+    ├── WrongState
+    │   └── OnlyAsNew
+    ├── WorkerNotLive · ForceRequired · WaitTimeout (TimeoutError)
     ├── DatabaseProblem
     │   ├── DatabaseUnavailable · DatabaseTooOld · DatabaseReadOnly · NotMigrated · MigrationNewer
     ├── ApplicationImportError
@@ -122,12 +124,26 @@ class JobNotFound(JobWardenError, LookupError):
     """No job has the id {id!r}: check it with `jobwarden jobs`."""
 
 
+class WorkerNotFound(JobWardenError, LookupError):
+    """No worker has the id {id!r}: check it with `jobwarden workers --all`."""
+
+
 class AmbiguousId(JobWardenError, LookupError):
-    """The id {id!r} fits several jobs ({candidates}): give more characters."""
+    """The id {id!r} fits several {kind} ({candidates}): give more characters."""
 
 
 class WrongState(JobWardenError):
     """Job {id} is {state}, and {action} needs it to be {needed}."""
+
+
+class OnlyAsNew(WrongState):
+    """Job {id} is {state}, and {action} needs it to be {needed}: what is {state} stays so, but `--as-new` runs it again
+    as a new job that points to it."""
+
+
+class WorkerNotLive(JobWardenError):
+    """Worker {id} is {state}, and only one that is starting, active or draining can be drained: see `jobwarden
+    workers`."""
 
 
 class ForceRequired(JobWardenError):

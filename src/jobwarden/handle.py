@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, overload
 
 from jobwarden.domain.draft import Enqueued
+from jobwarden.domain.orders import Order, Verb
 from jobwarden.domain.states import ENDED, JobState
 from jobwarden.errors import WaitTimeout
 
@@ -32,8 +33,8 @@ class Desk(Protocol):
         """The job as it is now; raises `JobNotFound`."""
         ...
 
-    def cancel(self, job_id: str, reason: str | None) -> JobState:
-        """Ask for the job's end; raises `WrongState` if it is over."""
+    def order(self, order: Order, job_id: str) -> JobState:
+        """Carry out what a person asks of the job; raises what refuses it."""
         ...
 
 
@@ -97,9 +98,41 @@ class JobHandle:
             await asyncio.sleep(pause)
         return self
 
-    def cancel(self, reason: str | None = None) -> JobHandle:
+    def cancel(self, reason: str | None = None, actor: str | None = None) -> JobHandle:
         """End the job: at once if it waits, by its worker if it runs. Raises `WrongState` if it is over."""
-        self._desk.cancel(self.id, reason)
+        return self._ordered(Order(Verb.CANCEL, reason, actor))
+
+    def stop(self, reason: str | None = None, actor: str | None = None) -> JobHandle:
+        """Ask the job to stop at its next checkpoint; one that waits is canceled. Raises `WrongState` if it is over."""
+        return self._ordered(Order(Verb.STOP, reason, actor))
+
+    def retry(
+        self,
+        reason: str | None = None,
+        actor: str | None = None,
+        *,
+        force: bool = False,
+        attempts: int | None = None,
+    ) -> JobHandle:
+        """Queue the job again that failed or is parked, with ``attempts`` more tries, or with one at least.
+
+        Raises `WrongState`, or `ForceRequired` if it is not idempotent.
+        """
+        return self._ordered(Order(Verb.RETRY, reason, actor, force, attempts))
+
+    def restart(
+        self,
+        reason: str | None = None,
+        actor: str | None = None,
+        *,
+        force: bool = False,
+        attempts: int | None = None,
+    ) -> JobHandle:
+        """`retry`, also for a job that was stopped."""
+        return self._ordered(Order(Verb.RESTART, reason, actor, force, attempts))
+
+    def _ordered(self, order: Order) -> JobHandle:
+        self._desk.order(order, self.id)
         self._seen = None
         return self
 

@@ -36,7 +36,8 @@ def say(database: Database, job: Values, attempt: Values, *lines: str) -> None:
 
 
 def test_everything_can_be_read(cli: Cli, database: Database, factories: Factories) -> None:
-    cli.env["JOBWARDEN_BEAT_INTERVAL"] = "60"  # the worker's row does not beat
+    patient = {"BEAT_INTERVAL": 60, "SELF_FENCE_TTL": 400, "DEATH_BUDGET": 1000}  # the worker's row does not beat
+    cli.env |= {f"JOBWARDEN_{name}": str(value) for name, value in patient.items()}
     running = factories.job(JobState.RUNNING, name="store 42", lane="hot")
     queued = factories.job()
     factories.worker(meta={"lanes": ["mail"]})

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from jobwarden.domain.orders import Order, Verb
 from jobwarden.domain.states import JobState
 from jobwarden.errors import WaitTimeout
 from jobwarden.handle import JobHandle, Snapshot
@@ -16,15 +17,16 @@ class Desk:
     """Says the states that it was given, the last one for ever."""
 
     def __init__(self, *states: JobState) -> None:
-        self.states, self.looks, self.canceled = list(states), 0, ""
+        self.states, self.looks = list(states), 0
+        self.orders: list[tuple[Order, str]] = []
 
     def look(self, job_id: str) -> Snapshot:
         self.looks += 1
         state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
         return Snapshot(state, {"by": job_id} if state is JobState.SUCCEEDED else None)
 
-    def cancel(self, job_id: str, reason: str | None) -> JobState:
-        self.canceled = f"{job_id}: {reason}"
+    def order(self, order: Order, job_id: str) -> JobState:
+        self.orders.append((order, job_id))
         self.states = [JobState.CANCELED]
         return JobState.CANCELED
 
@@ -84,4 +86,15 @@ def test_canceling_forgets_what_was_seen() -> None:
     handle = JobHandle("7", True, desk)
     assert handle.state == "queued"
     assert handle.cancel(reason="late").state == "canceled"
-    assert desk.canceled == "7: late"
+    assert desk.orders == [(Order(Verb.CANCEL, "late"), "7")]
+
+
+def test_a_handle_asks_for_what_a_person_can_ask_for() -> None:
+    desk = Desk(JobState.RUNNING)
+    handle = JobHandle("7", True, desk)
+    handle.stop("enough", "ann").retry("again", "ben", force=True, attempts=2).restart("and again")
+    assert desk.orders == [
+        (Order(Verb.STOP, "enough", "ann"), "7"),
+        (Order(Verb.RETRY, "again", "ben", force=True, attempts=2), "7"),
+        (Order(Verb.RESTART, "and again"), "7"),
+    ]

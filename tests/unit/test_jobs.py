@@ -14,6 +14,8 @@ from pydantic import BaseModel
 
 from jobwarden.declare import default_name, define
 from jobwarden.domain.draft import Draft, Enqueued
+from jobwarden.domain.orders import Order
+from jobwarden.domain.states import JobState
 from jobwarden.errors import (
     DefinitionError,
     IdempotencyUndeclared,
@@ -60,7 +62,7 @@ class Desk:
     def look(self, job_id: str) -> Snapshot:
         raise NotImplementedError
 
-    def cancel(self, job_id: str, reason: str | None) -> Any:
+    def order(self, order: Order, job_id: str) -> JobState:
         raise NotImplementedError
 
 

@@ -1,22 +1,22 @@
-"""What a person does to jobs: `enqueue`, `cancel`, `stop`. Each goes through the same checks as in code."""
+"""What a person does to jobs and workers: `enqueue`, `cancel`, `stop`, `retry`, `restart`, `resolve`, `drain`.
+
+Each goes through the same checks as in code.
+"""
 
 from __future__ import annotations
 
 import getpass
 import json
-from collections.abc import Callable
 from typing import Any
 
 import click
 
 from jobwarden.cli import output
 from jobwarden.cli.opening import Opening, read, told
+from jobwarden.domain.orders import Answer, Order, Verb, Verdict
 from jobwarden.domain.states import JobState
 from jobwarden.lifecycle import operate
-from jobwarden.store.database import Transaction
-from jobwarden.views.ids import find_job
-
-Verb = Callable[[Transaction, str, str | None, str | None], JobState]
+from jobwarden.views.ids import find_job, find_worker
 
 
 def _actor() -> str:
@@ -69,49 +69,159 @@ def enqueue(opening: Opening, /, name: str, params: dict[str, Any], as_json: boo
         click.echo("there already: its idempotency key is taken by this job", err=True)
 
 
+_ids = click.argument("ids", metavar="ID...", nargs=-1, required=True)
+_reason = click.option("--reason", help="Why, for the ledger.")
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, one line for each job.")
+_force = click.option("--force", is_flag=True, help="Also where the job is not idempotent; check first what it did.")
+_attempts = click.option(
+    "--attempts", type=click.IntRange(1, 1_000_000), help="How many tries it has then; without it what is left, or one."
+)
+_as_new = click.option("--as-new", is_flag=True, help="As a new job that points to this one, which stays as it is.")
+
+
 @click.command()
-@click.argument("ids", metavar="ID...", nargs=-1, required=True)
-@click.option("--reason", help="Why, for the ledger.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@_ids
+@_reason
+@_json
 @click.pass_obj
-def cancel(opening: Opening, ids: tuple[str, ...], reason: str | None, as_json: bool) -> None:
+def cancel(opening: Opening, ids: tuple[str, ...], reason: str | None, as_json: bool) -> int:
     """Cancel jobs.
 
     One that waits at once, one that runs when its process is proved to be gone.
     """
-    _wish(opening, operate.cancel, ids, reason, as_json)
+    return _carry_out(opening, Order(Verb.CANCEL, reason, _actor()), ids, as_json)
 
 
 @click.command()
-@click.argument("ids", metavar="ID...", nargs=-1, required=True)
-@click.option("--reason", help="Why, for the ledger.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@_ids
+@_reason
+@_json
 @click.pass_obj
-def stop(opening: Opening, ids: tuple[str, ...], reason: str | None, as_json: bool) -> None:
+def stop(opening: Opening, ids: tuple[str, ...], reason: str | None, as_json: bool) -> int:
     """Ask running jobs to stop.
 
     They do at their next checkpoint; jobs that wait are canceled.
     """
-    _wish(opening, operate.stop, ids, reason, as_json)
+    return _carry_out(opening, Order(Verb.STOP, reason, _actor()), ids, as_json)
 
 
-def _wish(opening: Opening, verb: Verb, ids: tuple[str, ...], reason: str | None, as_json: bool) -> None:
-    """All ids are looked up before the first job is touched."""
-    database, actor = opening.database(), _actor()
+@click.command()
+@_ids
+@_reason
+@_force
+@_attempts
+@_as_new
+@_json
+@click.pass_obj
+def retry(opening: Opening, /, as_json: bool, **asked: Any) -> int:
+    """Run jobs again that failed or are parked.
+
+    With --as-new also those that succeeded, were canceled or were stopped.
+    """
+    return _again(opening, Verb.RETRY, as_json, **asked)
+
+
+@click.command()
+@_ids
+@_reason
+@_force
+@_attempts
+@_as_new
+@_json
+@click.pass_obj
+def restart(opening: Opening, /, as_json: bool, **asked: Any) -> int:
+    """Run jobs again that were stopped, failed or are parked.
+
+    With --as-new also those that succeeded or were canceled.
+    """
+    return _again(opening, Verb.RESTART, as_json, **asked)
+
+
+@click.command()
+@click.argument("job_id", metavar="ID")
+@click.option("--ran", "verdict", flag_value=Verdict.RAN.value, help="It did all its work: it succeeded.")
+@click.option("--did-not-run", "verdict", flag_value=Verdict.DID_NOT_RUN.value, help="It did nothing: run it again.")
+@click.option("--failed", "verdict", flag_value=Verdict.FAILED.value, help="It did not do its work: it failed.")
+@click.option("--reason", required=True, help="How that is known, for the ledger.")
+@_json
+@click.pass_obj
+def resolve(opening: Opening, job_id: str, verdict: str | None, reason: str, as_json: bool) -> int:
+    """Say what a parked job did.
+
+    One of --ran, --did-not-run and --failed is needed, and the reason.
+    """
+    if verdict is None:
+        raise click.UsageError("say what it did: --ran, --did-not-run or --failed.")
+    order = Order(Verb.RESOLVE, reason, _actor(), verdict=Verdict(verdict))
+    return _carry_out(opening, order, (job_id,), as_json)
+
+
+@click.command()
+@click.argument("worker", metavar="WORKER")
+@_reason
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def drain(opening: Opening, worker: str, reason: str | None, as_json: bool) -> None:
+    """Ask a worker to take no more jobs.
+
+    It ends when those that it has are over. WORKER may be any beginning or end of an id that fits one.
+    """
+    database = opening.database()
+    whole = read(database, lambda transaction: find_worker(transaction, worker))
+    with told(database):
+        state = database.attempt(lambda transaction: operate.drain(transaction, whole, reason, _actor()))
+    if as_json:
+        output.as_json({"id": whole, "state": state.value, "wish": "drain"})
+    else:
+        click.echo(f"{whole} {state.value}: drain is asked for")
+
+
+def _again(
+    opening: Opening,
+    verb: Verb,
+    as_json: bool,
+    *,
+    ids: tuple[str, ...],
+    reason: str | None,
+    force: bool,
+    attempts: int | None,
+    as_new: bool,
+) -> int:
+    order = Order(Verb.RERUN if as_new else verb, reason, _actor(), force, attempts)
+    return _carry_out(opening, order, ids, as_json)
+
+
+def _carry_out(opening: Opening, order: Order, ids: tuple[str, ...], as_json: bool) -> int:
+    """All ids are looked up before the first job is touched; each refusal is told, and makes the exit code 1."""
+    database = opening.database()
     whole = read(database, lambda transaction: [find_job(transaction, text) for text in ids])
-    for job_id in dict.fromkeys(whole):
-        with told(database):
-            state = _wished(database, verb, job_id, reason, actor)
+    with told(database):
+        answers = operate.carry_out(database, order, whole)
+    for answer in answers:
         if as_json:
-            click.echo(output.compact({"id": job_id, "state": state.value}))
-        else:
-            asked = f": {verb.__name__} is asked for" if state is JobState.RUNNING else ""
-            click.echo(f"{job_id} {state.value}{asked}")
+            click.echo(output.compact(_as_data(answer)))
+        elif answer.refused is None:
+            click.echo(_in_words(order, answer))
+        if answer.refused is not None:
+            click.echo(f"jobwarden: {answer.refused}", err=True)
+    return int(any(answer.refused is not None for answer in answers))
 
 
-def _wished(database: Any, verb: Verb, job_id: str, reason: str | None, actor: str) -> JobState:
-    state: JobState = database.attempt(lambda transaction: verb(transaction, job_id, reason, actor))
-    return state
+def _as_data(answer: Answer) -> dict[str, Any]:
+    data: dict[str, Any] = {"id": answer.id, "state": answer.state.value if answer.state else None}
+    if answer.new is not None:
+        data["new"] = answer.new
+    if answer.refused is not None:
+        data["error"] = str(answer.refused)
+    return data
 
 
-COMMANDS = (enqueue, cancel, stop)
+def _in_words(order: Order, answer: Answer) -> str:
+    if answer.new is not None:
+        return f"{answer.new} queued: runs {answer.id} again"
+    state = answer.state.value if answer.state else ""
+    asked = f": {order.verb.value} is asked for" if answer.state is JobState.RUNNING else ""
+    return f"{answer.id} {state}{asked}"
+
+
+COMMANDS = (enqueue, cancel, stop, retry, restart, resolve, drain)

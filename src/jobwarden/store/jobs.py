@@ -6,7 +6,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, Select, case, false, func, insert, literal_column, null, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Select,
+    bindparam,
+    case,
+    false,
+    func,
+    insert,
+    literal_column,
+    null,
+    or_,
+    select,
+)
 from sqlalchemy.sql.dml import UpdateBase
 
 from jobwarden.domain.states import Actor, JobState
@@ -56,15 +69,16 @@ def _birth(given: FromClause) -> dict[str, Any]:
     }
 
 
-def _followers(born: FromClause) -> list[UpdateBase]:
-    """What is written for every job born: its first ledger row and the counters."""
+def _followers(born: FromClause, by: Actor = Actor.CLIENT, **more: Any) -> list[UpdateBase]:
+    """What is written for every job born: its first ledger row, with ``more`` of its columns, and the counters."""
     noted = {
         "job_id": born.c.id,
         "level": literal_column("'job'"),
         "to_state": born.c.state,
-        "actor_type": literal_column(f"'{Actor.CLIENT.value}'"),
+        "actor_type": literal_column(f"'{by.value}'"),
         "actor_id": born.c.created_by,
         "created_at": now(),
+        **more,
     }
     counted = select(literal_column("'lane'"), born.c.lane, born.c.state, func.count()).group_by(
         born.c.lane, born.c.state
@@ -170,6 +184,51 @@ def _event_lines(known: Alike, moment: datetime, field: Callable[[Any], str]) ->
 def tag_statement() -> UpdateBase:
     """The statement that writes tags; its one parameter ``rows`` has job_id, name and value."""
     return _tag
+
+
+# -- born again: a new job like one that is over ----------------------------------------------------------------------
+
+#: What is the old job's alone: its place in a batch or a schedule, its key, and all that came of it.
+_OWN = frozenset(
+    {"id", "rerun_of", "batch_id", "batch_key", "schedule_id", "idempotency_key", "state", "wait_reason", "blocked_by"}
+    | {"attempt_count", "unspent_count", "current_attempt_id", "purpose", "last_error", "result", "created_by"}
+    | {"cancel_requested", "cancel_mode", "cancel_reason", "cancel_actor", "cancel_requested_at"}
+    | {"available_at", "created_at", "queued_at", "started_at", "finished_at", "updated_at"}
+)
+_old = jobs.alias("old")
+_again = rows("again", id="id", old="id", max_attempts="int", context="json")
+_alike = {
+    **{column.name: _old.c[column.name] for column in jobs.c if column.name not in _OWN},
+    "id": _again.c.id,
+    "rerun_of": _old.c.id,
+    "max_attempts": func.coalesce(_again.c.max_attempts, _old.c.max_attempts),
+    "state": _queued,
+    "created_by": bindparam("actor"),
+    **dict.fromkeys(("available_at", "queued_at", "created_at", "updated_at"), now()),
+}
+_of_old = _again.join(_old, _old.c.id == _again.c.old)
+_bear = insert(jobs).from_select(list(_alike), select(*_alike.values()).select_from(_of_old))
+_reborn = select(*_kept, _again.c.context).select_from(_again.join(jobs, jobs.c.id == _again.c.id)).subquery("reborn")
+_tag_again = insert(tags).from_select(
+    ["job_id", "name", "value"],
+    select(_again.c.id, tags.c.name, tags.c.value).select_from(_again.join(tags, tags.c.job_id == _again.c.old)),
+)
+_bear_steps = [
+    _bear,
+    *_followers(_reborn, Actor.OPERATOR, reason=bindparam("reason"), context=_reborn.c.context),
+    _tag_again,
+]
+
+
+def bear_again(
+    transaction: Transaction, alike: Sequence[Mapping[str, Any]], actor: str | None, reason: str | None
+) -> None:
+    """Insert new jobs like old ones, due now, with their first ledger rows, counters and tags.
+
+    Rows: id, old (its id), max_attempts (None: the old one's) and context (JSON text for the ledger).
+    """
+    for statement in _bear_steps:
+        transaction.execute(statement, rows=encode(alike), actor=actor, reason=reason)
 
 
 _keys = rows("wanted", idempotency_key="text")

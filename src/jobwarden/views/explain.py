@@ -128,7 +128,13 @@ def _parked(facts: _Facts) -> _Told:
     reasons = [f"It is parked and waits for a person: {why}."]
     if not job.idempotent:
         reasons.append("It is not idempotent, so it is not run again by itself: what it did must be checked first.")
-    return reasons, [f"jobwarden show {job.id}", f"jobwarden logs {job.id}", f"jobwarden cancel {job.id}"]
+    return reasons, [
+        f"jobwarden show {job.id}",
+        f"jobwarden logs {job.id}",
+        f"jobwarden restart {job.id}{_force(job)} --reason '...'",
+        f"jobwarden resolve {job.id} --ran|--did-not-run|--failed --reason '...'",
+        f"jobwarden cancel {job.id} --reason '...'",
+    ]
 
 
 def _ended(facts: _Facts) -> _Told:
@@ -136,9 +142,22 @@ def _ended(facts: _Facts) -> _Told:
     reasons = [f"It is over: {job.state}."]
     if job.last_error and job.state == JobState.FAILED:
         reasons.append(f"Its last error: {job.last_error.get('class')}: {job.last_error.get('message')}.")
-    return reasons, [f"jobwarden show {job.id}"]
+    verb = _AGAIN[JobState(job.state)]
+    return reasons, [f"jobwarden show {job.id}", f"jobwarden {verb} {job.id}{_force(job)} --reason '...'"]
 
 
+def _force(job: JobView) -> str:
+    """What makes a command repeat work that may not be repeated lightly."""
+    return "" if job.idempotent else " --force"
+
+
+#: How a job that is over is run again.
+_AGAIN = {
+    JobState.FAILED: "retry",
+    JobState.STOPPED: "restart",
+    JobState.CANCELED: "retry --as-new",
+    JobState.SUCCEEDED: "retry --as-new",
+}
 _EXPLAINERS = {
     JobState.PENDING: _waiting,
     JobState.RETRYING: _waiting,

@@ -6,11 +6,11 @@ several rows is refused with the candidates; nothing is ever chosen for the pers
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, Text, and_, bindparam, cast, or_, select
+from sqlalchemy import ColumnElement, Table, Text, and_, bindparam, cast, or_, select
 
-from jobwarden.errors import AmbiguousId, JobNotFound
+from jobwarden.errors import AmbiguousId, JobNotFound, JobWardenError, WorkerNotFound
 from jobwarden.store.database import Id, Transaction
-from jobwarden.store.schema import jobs
+from jobwarden.store.schema import jobs, workers
 
 SHOWN = 8
 _DIGITS = frozenset("0123456789abcdef")
@@ -28,15 +28,27 @@ def find_job(transaction: Transaction, text: str) -> str:
 
     Raises `JobNotFound`, or `AmbiguousId` with the candidates.
     """
+    return _find(transaction, jobs, text, "jobs", JobNotFound)
+
+
+def find_worker(transaction: Transaction, text: str) -> str:
+    """The id of the one worker that ``text`` names, in whole or shortened, be it live or not.
+
+    Raises `WorkerNotFound`, or `AmbiguousId` with the candidates.
+    """
+    return _find(transaction, workers, text, "workers", WorkerNotFound)
+
+
+def _find(transaction: Transaction, table: Table, text: str, kind: str, unknown: type[JobWardenError]) -> str:
     digits = text.strip().lower().replace("-", "")
     if not digits or len(digits) > _WHOLE or not _DIGITS.issuperset(digits):
-        raise JobNotFound(id=text)
-    query = select(jobs.c.id).where(_fits(jobs.c.id, digits)).order_by(jobs.c.id.desc()).limit(_MOST + 1)
+        raise unknown(id=text)
+    query = select(table.c.id).where(_fits(table.c.id, digits)).order_by(table.c.id.desc()).limit(_MOST + 1)
     found = [str(found) for found in transaction.execute(query).scalars()]
     if not found:
-        raise JobNotFound(id=text)
+        raise unknown(id=text)
     if len(found) > 1:
-        raise AmbiguousId(id=text, candidates=_listed(found), ids=found)
+        raise AmbiguousId(id=text, kind=kind, candidates=_listed(found), ids=found)
     return found[0]
 
 
