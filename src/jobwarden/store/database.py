@@ -26,7 +26,7 @@ from sqlalchemy.sql.dml import UpdateBase
 from jobwarden.errors import ConfigurationError, DatabaseTooOld, DatabaseUnavailable
 from jobwarden.store.dialects.facts import Facts, Fault, Limits, Server
 from jobwarden.store.dialects.mysql import MySQL
-from jobwarden.store.dialects.postgresql import PostgreSQL
+from jobwarden.store.dialects.postgresql import PostgreSQL, spread_hosts
 from jobwarden.store.dialects.sql import (
     Id,
     Instant,
@@ -199,7 +199,8 @@ class Database:
         url = self.url
         if self.facts.one_machine and url.database:
             url = url.set(database=os.path.realpath(url.database))
-        named = f"{url.host}:{url.port}/{url.database}/{self.options.schema_name}/{self.options.table_prefix}"
+        hosts = url.query.get("host", f"{url.host}:{url.port}")
+        named = f"{hosts}/{url.database}/{self.options.schema_name}/{self.options.table_prefix}"
         return hashlib.sha256(named.encode()).hexdigest()[:16]
 
     @property
@@ -400,7 +401,7 @@ def _begin(connection: Connection) -> None:
 def _parse(url: str) -> URL:
     known = "sqlite:///file.db, postgresql://user@host/name or mysql://user@host/name"
     try:
-        parsed = make_url(url)
+        parsed = make_url(spread_hosts(url))
         known_engine = parsed.get_backend_name() in _ENGINES
     except ArgumentError:
         rule = "it is not a database URL"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
@@ -16,6 +17,9 @@ _CONFLICTS = {"40001", "40P01", "55P03", "57014", "55006"}
 # planner scans such tables whole, or joins them the other way round.
 _BY_KEY = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c join_collapse_limit=1 -c jit=off"
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+_SEVERAL_HOSTS = re.compile(
+    r"(?P<before>postgresql(\+\w+)?://([^/?]*@)?)(?P<hosts>[^/?@,]+(,[^/?@,]+)+)(?P<after>.*)\Z", re.S
+)
 _BLOCK = 512  # lines sent at once: the server reads them while the next are made
 _LOST_CLASSES = ("08", "53", "57P", "58", "25P03", "25P04")  # the last: its transaction rested too long
 
@@ -50,6 +54,20 @@ class Listener:
         """Close the connection."""
         os.close(self._descriptor)
         self._raw.close()
+
+
+def spread_hosts(url: str) -> str:
+    """``postgresql://one:5432,two:5433/name`` as SQLAlchemy spells it: the hosts are tried in turn until one will do.
+
+    Unless the URL says otherwise, that is one which takes writes: after a failover, the one that was promoted.
+    """
+    found = _SEVERAL_HOSTS.match(url)
+    if found is None:
+        return url
+    hosts = "&".join(f"host={host}" for host in found["hosts"].split(","))
+    if "target_session_attrs=" not in url:
+        hosts += "&target_session_attrs=read-write"
+    return f"{found['before']}{found['after']}{'&' if '?' in found['after'] else '?'}{hosts}"
 
 
 def _rests(limits: Limits) -> str:
