@@ -252,11 +252,13 @@ class JobDefinition(Generic[P, C, R]):
             return self._enter(call, ctx, {})
         return self._surrounded(ctx, self.is_async, self._run_signature, lambda given: self._enter(call, ctx, given))
 
-    def on_terminate(self, ctx: Any) -> None:
-        """Tell the running class job that a stop is requested, if it wants to know."""
+    def on_terminate(self, ctx: Any) -> bool:
+        """Tell the running class job that a stop is requested; False if it does not want to know."""
         told = getattr(self._current, "on_terminate", None)
-        if callable(told):
-            _with_context(told, ctx)
+        if not callable(told):
+            return False
+        _with_context(told, ctx)
+        return True
 
     def reconcile(self, call: Call, ctx: Any) -> Any:
         """Ask a class job what a lost attempt did and give its answer; the handler is never entered."""

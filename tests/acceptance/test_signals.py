@@ -50,18 +50,25 @@ def test_term_drains(app: JobWarden, rows: Factories, start: Start, gate: Path) 
 
 
 @pytest.mark.any_engine
-def test_a_drain_window_that_is_over_leaves_children_to_themselves(
+def test_a_drain_window_that_is_over_ends_what_still_runs(
     app: JobWarden, rows: Factories, start: Start, gate: Path
 ) -> None:
-    worker = start(capacity=1, drain_timeout=0.2)
-    running = app.enqueue("wait_for", {"gate": str(gate), "lines": 1})
-    await_said(rows, running)
+    worker = start(capacity=3, drain_timeout=0.2)
+    deaf = app.enqueue("wait_for", {"gate": str(gate), "lines": 1}, grace=0.1)
+    heeds = app.enqueue("stop_at_checkpoint")
+    pooled = app.enqueue("stop_at_checkpoint", isolation="pool")
+    for job in (deaf, heeds, pooled):
+        await_said(rows, job)
     worker.signal(signal.SIGTERM)
     assert worker.wait() == 0
-    assert running.refresh().state == "running"
-    gate.touch()
-    await_state(running, "succeeded")
     worker.gone()
+    for job in (heeds, pooled):
+        assert job.refresh().state == "queued", "it heeded its checkpoint, and begins again elsewhere at no cost"
+        assert rows.read(schema.jobs, job.id)["unspent_count"] == 1
+    assert deaf.refresh().state == "retrying", "ended by us, it may run again elsewhere"
+    said = [line["body_ref"] for line in rows.logs_of(deaf.id)]
+    assert any("the drain window of 0.2 s is over" in line for line in said), said
+    assert "confirmed: nothing of it is alive" in said, said
 
 
 @pytest.mark.any_engine
@@ -78,7 +85,7 @@ def test_a_second_term_ends_children_after_their_grace(
     worker.signal(signal.SIGTERM)
     assert worker.wait() == 0
     worker.gone()
-    assert heeds.refresh().state == "stopped"
+    assert heeds.refresh().state == "queued", "nobody wished it to stop: it begins again elsewhere"
     assert deaf.refresh().state == "retrying", "ended by us, it may run again elsewhere"
     assert "the supervisor was told to end" in rows.attempts_of(deaf.id)[0]["error"]["message"]
 
@@ -152,4 +159,5 @@ def test_cancel_and_stop_reach_what_runs(app: JobWarden, rows: Factories, start:
 
 def _workers(rows: Factories) -> list[dict[str, object]]:
     with rows.database.read() as transaction:
-        return [dict(row) for row in transaction.connection.execute(schema.workers.select()).mappings()]
+        found = schema.workers.select().where(schema.workers.c.role == "supervisor")
+        return [dict(row) for row in transaction.connection.execute(found).mappings()]

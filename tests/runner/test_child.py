@@ -300,7 +300,7 @@ def test_a_stop_that_names_another_attempt_does_not_stop_this_one(stage: Stage) 
     seat.stop(running.attempt_id)
     assert stage.report(seat).attempt_id == running.attempt_id
     report = stage.report(seat)
-    assert (report.attempt_id, report.outcome) == (queued.attempt_id, Outcome.STOPPED), "its wish waited for it"
+    assert (report.attempt_id, report.outcome) == (queued.attempt_id, Outcome.UNSTARTED), "its wish waited for it"
     seat.send({"op": "ack", "attempt_ids": [running.attempt_id, queued.attempt_id]}, {"op": "bye"})
     stage.wait_exit(seat)
 

@@ -16,6 +16,7 @@ from jobwarden.daemons.watch import Watched
 from jobwarden.domain.recovery import Backoff
 from jobwarden.domain.report import Report
 from jobwarden.lifecycle.claim import Vacancy
+from jobwarden.process.body import kill_all
 from jobwarden.process.exits import Exit
 from jobwarden.process.runtime_dir import RuntimeDir
 from jobwarden.process.seats import (
@@ -177,12 +178,12 @@ class Crew:
         hold.closed = True
         self._place(hold)
 
-    def dismiss(self, hold: Hold) -> None:
-        """Send an idle seat away."""
+    def dismiss(self, hold: Hold, op: str = "bye") -> None:
+        """Send an idle seat away; with ``leave`` one that is to go although nobody acknowledges what it told."""
         if not hold.dismissed and not hold.closed:
             hold.dismissed = True
             self._place(hold)
-            hold.seat.send({"op": "bye"})
+            hold.seat.send({"op": op})
 
     def make_room(self, wanted: int) -> None:
         """Send idle pool seats away so that fresh ones can take their places."""
@@ -221,8 +222,7 @@ class Crew:
 
     def end_all(self) -> None:
         """SIGKILL every seat's tree."""
-        for hold in self.holds.values():
-            hold.seat.kill_tree()
+        kill_all([hold.seat.body for hold in self.holds.values()])
 
     def reap(self) -> None:
         """Reap what has ended of the seats whose zygote is gone; called on every round."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from jobwarden.config import Settings
@@ -54,7 +55,10 @@ class Desk:
             elif hold is None or hold.closed or hold.dismissed:
                 self._outbox.release(claim, "its seat ended before the claim reached it")
             else:
-                self._crew.give(hold, Watched(claim, given.nonce, now), claim.isolation is Isolation.POOL)
+                pooled = claim.isolation is Isolation.POOL
+                if claim.memory is not None and not pooled:
+                    hold.seat.limit_memory(claim.memory)
+                self._crew.give(hold, Watched(claim, given.nonce, now), pooled)
                 frames.setdefault(given.nonce, []).append(self._frame(claim))
         for nonce, claims in frames.items():
             self._crew.holds[nonce].seat.send(*claims)
@@ -131,11 +135,15 @@ class Desk:
             self._crew.take(hold, watched.id)
 
     def in_light_of_ending(self, watched: Watched, report: Report) -> Report:
-        """A limit that ended the attempt is its outcome, unless it succeeded after all."""
+        """What a child says, given why it was being ended: an exceeded limit is a failure, a drain no wish to stop."""
         ending = watched.ending
-        if ending is None or ending.why is not Why.TIMEOUT or report.outcome is Outcome.SUCCEEDED:
+        if ending is None or report.outcome is Outcome.SUCCEEDED:
             return report
-        return judge(watched, None, report, self._clock())
+        if ending.why is Why.TIMEOUT:
+            return judge(watched, None, report, self._clock())
+        if ending.why is Why.SHUTDOWN and report.outcome is Outcome.STOPPED:
+            return replace(report, outcome=Outcome.DRAINED, reason=report.reason or f"stopped: {ending.words}")
+        return report
 
     def commit_starts(self, now: float) -> None:
         """Commit the starts after which no outcome came soon; otherwise start and end are one write."""
@@ -171,10 +179,20 @@ class Desk:
         out, err = watched.out_end, watched.err_end = frame["out"], frame["err"]
         if watched.started is not None and (out > watched.out or err > watched.err):
             watched.listen(hold.seat.spool, final=True)
-        self.conclude(hold, watched, self.in_light_of_ending(watched, report))
+        report = self.in_light_of_ending(watched, report)
+        if frame.get("left") or _ends_with_its_process(hold, watched):
+            self._withhold(hold, watched, report, now)
+            return
+        self.conclude(hold, watched, report)
         if hold.pooled and report.usage.wall_ms is not None:
             seconds = report.usage.wall_ms / 1000
             self._seconds[watched.claim.job] = self._seconds.get(watched.claim.job, seconds) * 0.8 + seconds * 0.2
+
+    def _withhold(self, hold: Hold, watched: Watched, report: Report, now: float) -> None:
+        """It counts when nothing of the attempt is alive: until then it is in its outcome file, and the seat leaves."""
+        watched.told, watched.told_at = report, now
+        watched.say("info", f"told its outcome ({report.outcome.value}); it counts once nothing of it is alive", "stop")
+        self._crew.dismiss(hold, "leave")
 
     def _frame(self, claim: Claim) -> dict[str, Any]:
         fields = ((name, getattr(claim, name)) for name in _CLAIM_FIELDS)
@@ -185,3 +203,8 @@ class Desk:
         delay = min(60.0, 0.5 * 2 ** min(claim.unspent, 10)) * (0.75 + random.random() / 2)
         self._narrator.unknown_job(claim.job, delay)
         self._outbox.release(claim, f"the job {claim.job!r} is not registered on {self._here}", delay)
+
+
+def _ends_with_its_process(hold: Hold, watched: Watched) -> bool:
+    """Whether an end that we began is over only with the process; a pool seat that heeded it serves others."""
+    return watched.ending is not None and (not hold.pooled or watched.ending.killed)

@@ -27,6 +27,7 @@ class Why(Enum):
     CANCEL = "a cancel request"
     STOP = "a stop request"
     FENCED = "it is no longer ours"
+    ISOLATED = "its host could not reach the database"
     SHUTDOWN = "the supervisor is told to end"
 
 
@@ -64,17 +65,23 @@ class AnyHold(Protocol):
 
 @dataclass(slots=True)
 class Ending:
-    """An end under way: why, in what words, since when (monotonic), and whether SIGKILL was sent."""
+    """An end under way: why, in what words, since when (monotonic), whether without a grace, and whether SIGKILL was
+    sent."""
 
     why: Why
     words: str
     since: float
+    at_once: bool = False
     killed: bool = False
 
 
 @dataclass(slots=True)
 class Watched:
-    """An attempt on a seat. Times are monotonic seconds; offsets count within the seat's spool."""
+    """An attempt on a seat. Times are monotonic seconds; offsets count within the seat's spool.
+
+    ``told`` is the outcome that the child reported ``told_at``, as long as it must not count: until everything that
+    belongs to the attempt is proved to be gone. ``report`` is what it came to.
+    """
 
     claim: Claim
     nonce: str
@@ -82,6 +89,10 @@ class Watched:
     started: float | None = None
     report: Report | None = None
     ending: Ending | None = None
+    told: Report | None = None
+    told_at: float = 0.0
+    killed_at: float | None = None
+    unkillable: bool = False
     out: int = 0
     err: int = 0
     out_end: int | None = None

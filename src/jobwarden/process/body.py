@@ -58,6 +58,12 @@ class Body:
             return None
         return max(found.rss, look.resident(self.members(look))) if look is not None else found.rss
 
+    def weight(self, look: Look) -> tuple[int, int]:
+        """What all of it holds in memory, in bytes, shared pages counted once; and how many processes are below it."""
+        members = self.members(look)
+        whole = sum(probe.pss(member.process.pid) or look.resident([member]) for member in members)
+        return max(whole, self.rss() or 0), max(0, len(members) - 1)
+
     def out_of_memory(self) -> bool:
         """Whether the kernel ended something in its own control group for its memory limit."""
         return self.cgroups is not None and self.cgroups.out_of_memory(self.nonce)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from jobwarden.domain.stamp import ProcessId
@@ -16,6 +16,7 @@ class Leftover:
     pid: int
     command: str
     ended: bool = True
+    start_time: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class Exit:
             "user_ms": self.user_ms,
             "system_ms": self.system_ms,
             "peak_rss": self.peak_rss,
-            "leftovers": [{"pid": left.pid, "command": left.command, "ended": left.ended} for left in self.leftovers],
+            "leftovers": [asdict(left) for left in self.leftovers],
         }
 
     @classmethod

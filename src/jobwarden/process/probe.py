@@ -81,6 +81,22 @@ def rss(pid: int) -> int | None:
     return found.rss if found else None
 
 
+def pss(pid: int) -> int | None:
+    """Resident memory in bytes, of pages that several processes share only the part of this one."""
+    for line in _text(f"/proc/{pid}/smaps_rollup").splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def oom_kills() -> int | None:
+    """How many processes the kernel has ended for lack of memory since boot, on the whole machine."""
+    for line in _text("/proc/vmstat").splitlines():
+        if line.startswith("oom_kill "):
+            return int(line.split()[1])
+    return None
+
+
 def threads(pid: int | str = "self") -> dict[int, str]:
     """The threads of a process, C ones included: id to name."""
     names: dict[int, str] = {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
@@ -15,7 +16,7 @@ from jobwarden.domain.stamp import ProcessId
 from jobwarden.process import pidfd, probe
 from jobwarden.process.exits import Exit, Leftover
 
-_PATIENCE_MS = 1000
+_PATIENCE = 1.0
 _PEEK = os.WEXITED | os.WNOHANG | os.WNOWAIT
 
 
@@ -24,7 +25,7 @@ class Nursery:
 
     def __init__(self, bystanders: Iterable[int] = ()) -> None:
         self._seats: dict[int, tuple[ProcessId, str]] = {}
-        self._bystanders = frozenset(bystanders)
+        self._bystanders = set(bystanders)
 
     def __len__(self) -> int:
         return len(self._seats)
@@ -45,6 +46,7 @@ class Nursery:
                 ended.append(bury(*self._seats.pop(pid)))
             else:
                 os.waitpid(pid, 0)
+                self._bystanders.discard(pid)
         return self._with_leftovers(ended, strangers=True) if ended else []
 
     def collect_own(self) -> list[Exit]:
@@ -66,6 +68,8 @@ class Nursery:
                 break
             for nonce, leftover in _end_strays(strays):
                 found.setdefault(nonce, []).append(leftover)
+                if not leftover.ended:  # whoever hears of it goes on; waiting here would hold up every birth
+                    self._bystanders.add(leftover.pid)
         return [replace(end, leftovers=tuple(found.get(end.nonce, ()))) for end in ended]
 
     def _strays(self, by_session: Mapping[int, str], otherwise: str | None) -> dict[int, str]:
@@ -137,22 +141,24 @@ def _signal_group(group: int) -> None:
 
 
 def _end_strays(strays: Mapping[int, str]) -> list[tuple[str, Leftover]]:
-    named = {pid: probe.command_line(pid) for pid in strays}
+    named = {pid: (probe.command_line(pid), probe.start_time(pid) or 0) for pid in strays}
     for pid in strays:
         try:
             os.kill(pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
             continue
-    return [(nonce, Leftover(pid, named[pid], _reap_within(pid))) for pid, nonce in strays.items()]
+    limit = time.monotonic() + _PATIENCE
+    ended = {pid: _reap_until(pid, limit) for pid in strays}
+    return [(nonce, Leftover(pid, named[pid][0], ended[pid], named[pid][1])) for pid, nonce in strays.items()]
 
 
-def _reap_within(pid: int) -> bool:
+def _reap_until(pid: int, limit: float) -> bool:
     try:
         fd = os.pidfd_open(pid)
     except OSError:
         return not probe.stat(pid)
     try:
-        if pidfd.ended(fd, _PATIENCE_MS):
+        if pidfd.ended(fd, max(0, int((limit - time.monotonic()) * 1000))):
             os.waitpid(pid, os.WNOHANG)
             return True
         return False

@@ -26,7 +26,7 @@ from jobwarden.process.reaping import has_children
 from jobwarden.process.runtime_dir import RuntimeDir
 from jobwarden.process.spool import LOG, spoken
 from jobwarden.process.tree import Member, end_children
-from jobwarden.process.wire import CHUNK, Frame, Inbox, pack, pack_json
+from jobwarden.process.wire import CHUNK, Frame, Inbox, pack, pack_json, to_json
 from jobwarden.process.zygote import set_handler
 from jobwarden.runner import handler
 from jobwarden.runner.capture import Capture, trace_of
@@ -79,9 +79,10 @@ class Attempt:
             return
         self.stop_requested = True
         try:
-            self.job.on_terminate(self.context)
+            if self.job.on_terminate(self.context):
+                self.emit(LOG, {"level": "info", "message": "on_terminate ran"})
         except BaseException as error:
-            self.emit(LOG, {"level": "warning", "message": f"on_terminate: {trace_of(error)}"})
+            self.emit(LOG, {"level": "warning", "message": f"on_terminate raised: {trace_of(error)}"})
 
 
 class Child:
@@ -118,6 +119,10 @@ class Child:
         self._timer: Timer | None = None
         self._alone = False
         self._bye = False
+        self._leaving = False
+        self._told_to_leave = False
+        self._withheld: set[str] = set()
+        self._left: list[int] = []
         self._meter = Meter()
         self._spoken = (0, 0)
 
@@ -144,27 +149,31 @@ class Child:
     # -- waiting
 
     def _next_claim(self) -> Frame | None:
-        while not self._claims and not self._alone and not self._bye:
+        while not self._claims and not self._alone and not self._bye and not self._leaving:
             self._send()
             if self._attempt is not None:
                 self._attempt = None
                 setproctitle(IDLE_TITLE)
             self._receive()
-        return self._claims.popleft() if self._claims and not self._alone else None
+        return self._claims.popleft() if self._claims and not self._alone and not self._leaving else None
 
     def _await_acknowledgements(self) -> None:
         self._send()
-        while len(self._outcomes) and not self._alone:
+        while len(self._outcomes) and not self._alone and not self._told_to_leave:
             self._receive()
 
     def _leave(self) -> None:
-        """Nothing is lost by going: what nobody acknowledged is settled from here."""
+        """Nothing is lost by going: what nobody acknowledged is settled from here.
+
+        But what was asked to end, or left somebody behind, counts only when nothing of it is alive, and we are: its
+        outcome file is for whoever proves that.
+        """
         self._attempt = None
-        if self._alone:
+        if self._alone and not self._told_to_leave:
             for claim in self._claims:
                 report = self._unstarted(claim, "its supervisor was gone before it began")
                 self._outcomes.keep(claim, report, spoken(), spoken())
-            self._outcomes.settle_alone()
+            self._outcomes.settle_alone(self._withheld)
 
     def _receive(self, flags: int = 0) -> None:
         try:
@@ -187,6 +196,8 @@ class Child:
                     self._outcomes.acknowledged(frame["attempt_ids"])
                 case "bye":
                     self._bye = True
+                case "leave":
+                    self._leaving = self._told_to_leave = True
                 case verb:
                     {"go": self._open, "refuse": self._refused, "stop": self._stopped}[verb].add(frame["attempt_id"])
 
@@ -241,6 +252,8 @@ class Child:
         call, report = handler.load(attempt.job, claim["params"])
         if report is not None:
             return report
+        if claim["attempt_id"] in self._stopped:
+            return self._stopped_before(claim)
         if self._start_told:  # whoever knows that an attempt runs must learn of its end before another says anything
             self._send()
         self._start_told = False
@@ -249,7 +262,13 @@ class Child:
             self._send()
         if not self._may_enter(claim):
             return None
+        if claim["attempt_id"] in self._stopped:
+            return self._stopped_before(claim)
         return self._enter(attempt, claim, call)
+
+    def _stopped_before(self, claim: Frame) -> dict[str, Any]:
+        self._stopped.discard(claim["attempt_id"])
+        return handler.unstarted("it was asked to stop before its handler began")
 
     def _may_hold(self, claim: Frame) -> bool:
         """Whether frames may wait for those of the next attempts, because this one should be over in no time.
@@ -298,9 +317,11 @@ class Child:
             with MemoryLimit(claim["memory"]):
                 report = work(attempt.job, call, attempt.context, claim["results_max_bytes"])
         self._entered = False
+        if attempt.stop_requested:
+            self._withheld.add(claim["attempt_id"])
         self._stopped.discard(claim["attempt_id"])
         if has_children():
-            self._end_leftovers()
+            self._end_leftovers(claim)
         report["usage"] = self._meter.usage()
         self._quick = claim["job"] if pooled and report["usage"]["wall_ms"] == 0 else None
         return report
@@ -309,13 +330,18 @@ class Child:
         self._capture.flush()
         end = self._spoken = spoken()
         body = self._outcomes.keep(claim, {"attempt_id": claim["attempt_id"], **report}, begin, end)
-        self._outbox.append(pack_json(b'{"op":"outcome","report":%b,"out":%d,"err":%d}' % (body, *end)))
+        left = b',"left":%b' % to_json(self._left) if self._left else b""
+        self._outbox.append(pack_json(b'{"op":"outcome","report":%b,"out":%d,"err":%d%b}' % (body, *end, left)))
 
-    def _end_leftovers(self) -> None:
+    def _end_leftovers(self, claim: Frame) -> None:
         """The attempt is not over while something of it runs: end it, and say what it was."""
         found = end_children(_LEFTOVER_GRACE, quiet=_dismiss_python_helpers())
+        self._left = [member.process.pid for member in found if probe.alive(member.process)]
+        if self._left:  # what cannot be ended takes its seat with it
+            self._leaving = True
+            self._withheld.add(claim["attempt_id"])
         if found:
-            self._capture.emit(LOG, {"level": "warning", "message": _leftover_words(found)})
+            self._capture.emit(LOG, {"level": "warning", "message": _leftover_words(found, self._left)})
 
     def _unstarted(self, claim: Frame, reason: str) -> dict[str, Any]:
         return {"attempt_id": claim["attempt_id"], **handler.unstarted(reason)}
@@ -347,9 +373,10 @@ def _exit_code(report: Mapping[str, Any]) -> int:
     return int(report.get("exit_code", 1))
 
 
-def _leftover_words(found: Sequence[Member]) -> str:
+def _leftover_words(found: Sequence[Member], left: Sequence[int]) -> str:
     names = ", ".join(f"{member.process.pid} {member.command}"[:80] for member in found[:8])
-    return f"left {len(found)} process{'es' if len(found) > 1 else ''} behind: {names}; ended"
+    fate = f"could not end {', '.join(map(str, left))}" if left else "ended"
+    return f"left {len(found)} process{'es' if len(found) > 1 else ''} behind: {names}; {fate}"
 
 
 def _dismiss_python_helpers() -> frozenset[int]:

@@ -53,8 +53,8 @@ class Job(Protocol):
         """Whether the declaration says to retry after this error."""
         ...
 
-    def on_terminate(self, ctx: Context) -> None:
-        """Tell the running job that a stop is requested."""
+    def on_terminate(self, ctx: Context) -> bool:
+        """Tell the running job that a stop is requested; False if it does not want to know."""
         ...
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Protocol, TypeAlias
 
 from jobwarden.process.journal import Journal
@@ -29,7 +29,7 @@ class Alone(Protocol):
 
 
 class Outcomes:
-    """The outcomes of one seat that nobody has acknowledged yet."""
+    """The outcomes of one seat that nobody has acknowledged yet; ``safe`` as long as each was written to its file."""
 
     def __init__(self, runtime: RuntimeDir, alone: Callable[[str], Alone]) -> None:
         self._runtime = runtime
@@ -37,6 +37,7 @@ class Outcomes:
         self._journal: Journal | None = None
         self._alone = alone
         self._waiting: dict[str, tuple[Claim, bytes, Offsets, Offsets]] = {}
+        self.safe = True
 
     def begin(self, nonce: str) -> None:
         """These are the outcomes of that seat."""
@@ -58,6 +59,7 @@ class Outcomes:
             else:
                 self._runtime.write_outcome_json(attempt_id, body)
         except OSError as problem:
+            self.safe = False
             say(f"the outcome file of {attempt_id} could not be written ({problem.strerror}); it is told all the same")
         return body
 
@@ -70,8 +72,13 @@ class Outcomes:
         if self._journal is not None and (not self._waiting or self._journal.grown):
             self._journal.keep_only(body for _, body, *_ in self._waiting.values())
 
-    def settle_alone(self) -> None:
-        """Settle whatever waits, without a supervisor; what cannot be settled stays in its file for a reaper."""
+    def settle_alone(self, spare: Collection[str] = ()) -> None:
+        """Settle whatever waits, without a supervisor; what cannot be settled stays in its file for a reaper.
+
+        So does what is to be spared, unless it could not be written to its file.
+        """
+        if self.safe:
+            self._waiting = {key: kept for key, kept in self._waiting.items() if key not in spare}
         if not self._waiting:
             return
         try:

@@ -1,0 +1,59 @@
+"""Unkillable: what to write when SIGKILL does not end a process, and when it is gone after all.
+
+A mark on the attempt and one ledger row, fenced by the token; no state changes, since nothing is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import bindparam, insert, null, update
+
+from jobwarden.domain.states import IN_FLIGHT, Actor, JobState
+from jobwarden.store.database import Transaction, now
+from jobwarden.store.schema import attempts, events
+
+_ours = (
+    attempts.c.id == bindparam("attempt"),
+    attempts.c.fencing_token == bindparam("token"),
+    attempts.c.state.in_([state.value for state in sorted(IN_FLIGHT)]),
+)
+_mark = update(attempts).where(*_ours, attempts.c.unkillable_since.is_(None)).values(unkillable_since=now())
+_clear = update(attempts).where(*_ours).values(unkillable_since=null())
+
+
+def mark_unkillable(
+    transaction: Transaction,
+    job_id: str,
+    attempt_id: str,
+    token: int,
+    left: Sequence[dict[str, Any]],
+    actor: Actor,
+    actor_id: str | None,
+) -> None:
+    """Note since when an attempt cannot be ended; ``left``: pid, command and state of each process that is alive.
+
+    Nothing is written if the attempt is not ours any more, or is marked already.
+    """
+    if not transaction.execute(_mark, attempt=attempt_id, token=token).rowcount:
+        return
+    transaction.execute(
+        insert(events).values(
+            job_id=job_id,
+            attempt_id=attempt_id,
+            level="attempt",
+            from_state=JobState.RUNNING.value,
+            to_state=JobState.RUNNING.value,
+            actor_type=actor.value,
+            actor_id=actor_id,
+            reason="unkillable",
+            context={"token": token, "processes": list(left)},
+            created_at=now(),
+        )
+    )
+
+
+def clear_unkillable(transaction: Transaction, attempt_id: str, token: int) -> None:
+    """It is gone after all; to be done before it is settled."""
+    transaction.execute(_clear, attempt=attempt_id, token=token)
