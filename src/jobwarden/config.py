@@ -123,9 +123,23 @@ class Settings(BaseModel):
     zygote_recycle: int = Field(50000, ge=0, description="Forks after which the zygote is replaced; 0: never.")
     pool_recycle: int = Field(1000, ge=0, description="Attempts after which a pool seat is replaced; 0: never.")
     prefetch: int = Field(32, ge=1, description="Idempotent pool attempts that one seat may hold at once.")
-    drain_timeout: Seconds = Field(0.0, description="Seconds a draining worker waits for its attempts; 0: to the end.")
+    drain_timeout: Seconds = Field(
+        0.0, description="Seconds a draining worker waits for its attempts before it ends them; 0: as long as they run."
+    )
+    unkillable_after: Pause = Field(
+        60.0, description="Seconds after SIGKILL until an attempt whose processes still live is shown as unkillable."
+    )
+    open_files: int | None = Field(
+        None,
+        ge=64,
+        description="Open files that each attempt's process may have (soft limit); unset: as many as the worker was "
+        "started with.",
+    )
     orphan_children: OrphanChildren = Field(
         OrphanChildren.ADOPT, description="What becomes of children whose supervisor died: adopt or kill."
+    )
+    local_reaper: bool = Field(
+        True, description="Start a local reaper beside each worker; off where one runs on the host as its own service."
     )
     sqlite_synchronous: Synchronous = Field(
         Synchronous.FULL,

@@ -10,6 +10,7 @@ import contextlib
 import math
 import mmap
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -95,6 +96,12 @@ def who() -> dict[str, Any]:
     return {**found, "nonce": os.environ["JOBWARDEN_NONCE"], "session": os.getsid(0), "title": title}
 
 
+@_job(idempotent=True)
+def environment() -> list[str]:
+    """The names of the variables that a child has."""
+    return sorted(os.environ)
+
+
 @_job(idempotent=False)
 def charge(amount: int = 7) -> int:
     return amount
@@ -177,6 +184,15 @@ def wait_for(gate: str, lines: int = 0, *, ctx: Context) -> int:
             print("line", said)
         time.sleep(0.005)
     return said
+
+
+@_job(idempotent=False)
+def charge_at_the_gate(gate: str) -> int:
+    """Something that must not be done twice, done while the gate is shut."""
+    print("charging", flush=True)
+    while not Path(gate).exists():
+        time.sleep(0.005)
+    return 7
 
 
 @_job(idempotent=True)
@@ -388,6 +404,89 @@ def leave_orphan_and_die() -> None:
     os.read(ready, 1)
     os.wait()
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@_job(idempotent=True, grace=0.5)
+def breed(heed: bool = True, *, ctx: Context) -> None:
+    """Start two grandchildren in sessions of their own, deaf to TERM, one of them with nothing in its environment."""
+    ready, wrote = os.pipe()
+    for bare in (False, True):
+        _escape(wrote, bare)
+    told = b""
+    while told.count(b" ") < 2:
+        told += os.read(ready, 100)
+    print("bred", os.getpid(), *map(int, told.split()))
+    while True:
+        if heed:
+            ctx.raise_if_stop_requested()
+        time.sleep(0.01)
+
+
+def _escape(wrote: int, bare: bool) -> None:
+    if os.fork():
+        os.wait()
+        return
+    os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if os.fork() == 0:
+        os.write(wrote, b"%d " % os.getpid())
+        if bare:
+            os.execve("/bin/sleep", ["sleep", "600"], {})
+        time.sleep(600)
+    os._exit(0)
+
+
+@_job(idempotent=True, grace=0.2)
+def swarm(count: int = 100, *, ctx: Context) -> None:
+    """Watchers in sessions of their own, each with a child that it starts once more when that dies."""
+    for _ in range(count):
+        if os.fork() == 0:
+            os.setsid()
+            for _ in range(2):
+                if os.fork() == 0:
+                    time.sleep(600)
+                os.wait()
+            time.sleep(600)
+    print("swarms", flush=True)
+    time.sleep(600)
+
+
+@_job(idempotent=True, grace=20)
+class Tidy:
+    """Wants to know that it is to stop, and returns then; or raises in telling."""
+
+    broken: bool = False
+
+    def run(self, ctx: Context) -> str:
+        ctx.log.info("working")
+        while not ctx.stop_requested:
+            time.sleep(0.005)
+        return "half of it"
+
+    def on_terminate(self, ctx: Context) -> None:
+        if self.broken:
+            raise RuntimeError("no time")
+
+
+@_job(idempotent=True, timeout=0.5, grace=0.2, max_attempts=1)
+def breed_too_long(*, ctx: Context) -> None:
+    breed(heed=False, ctx=ctx)
+
+
+@_job(idempotent=True)
+def count_files() -> int:
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+@_job(idempotent=True, memory="400MiB", max_attempts=1)
+def eat_memory_together(megabytes: int = 200, *, ctx: Context) -> None:
+    """Three processes, none of which is over the limit alone."""
+    for _ in range(3):
+        if os.fork() == 0:
+            block = bytearray(os.urandom(1 << 20) * megabytes)
+            time.sleep(600 + len(block) * 0)
+    print("eating", flush=True)
+    time.sleep(600)
 
 
 @_job(idempotent=True)

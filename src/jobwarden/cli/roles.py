@@ -1,4 +1,7 @@
-"""The daemons: `work` serves lanes on this host, `up` prepares the database first. Neither imports user code here."""
+"""The daemons: `work` serves lanes on this host, `up` is all roles at once, the reapers look after what is lost.
+
+None of them runs user code in its own process.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Any
 import click
 
 from jobwarden.cli.opening import Opening
-from jobwarden.daemons import host
+from jobwarden.daemons import host, roles
 
 
 def _options(command: Any) -> Any:
@@ -42,15 +45,36 @@ def work(opening: Opening, /, **given: Any) -> int:
 def up(opening: Opening, /, **given: Any) -> int:
     """Prepare the database, then work.
 
-    All that one machine needs.
+    All that one machine needs: the reapers run beside it.
     """
-    return _work(opening, given, migrate_first=True)
+    return _work(opening, given, migrate_first=True, beside=("global_reaper",))
 
 
-def _work(opening: Opening, given: dict[str, Any], migrate_first: bool = False) -> int:
+def _work(opening: Opening, given: dict[str, Any], **wishes: Any) -> int:
     burst = given.pop("burst")
     settings = {name: value for name, value in given.items() if value not in (None, ())}
-    return host.work(opening.needed(), burst=burst, migrate_first=migrate_first, **settings)
+    return host.work(opening.needed(), burst=burst, **wishes, **settings)
 
 
-COMMANDS = (work, up)
+@click.command("reap-local")
+@click.pass_obj
+def reap_local(opening: Opening, /) -> int:
+    """Look after this host's attempts.
+
+    Adopts what outlives its supervisor, settles what does not. Each worker starts one beside itself already; one of a
+    host acts, the others are spares.
+    """
+    return roles.run("local_reaper", opening.settings())
+
+
+@click.command("reap-global")
+@click.pass_obj
+def reap_global(opening: Opening, /) -> int:
+    """Look after hosts that went dark.
+
+    Run it on two or three hosts: one leads, the others are spares.
+    """
+    return roles.run("global_reaper", opening.settings())
+
+
+COMMANDS = (work, up, reap_local, reap_global)

@@ -6,10 +6,9 @@ import contextlib
 import logging
 import os
 import platform
-import random
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -17,14 +16,19 @@ from typing import Any
 from setproctitle import setproctitle
 
 from jobwarden.config import Settings
+from jobwarden.daemons import roles
+from jobwarden.daemons.companion import Companion
+from jobwarden.daemons.daemon import DeclaredDead
 from jobwarden.daemons.loop import Loop
 from jobwarden.daemons.narrator import Narrator
+from jobwarden.daemons.notify import Systemd
 from jobwarden.daemons.supervisor import Supervisor
 from jobwarden.domain.recovery import Backoff
 from jobwarden.errors import PlatformUnsupported
 from jobwarden.lifecycle.claim import Owner
 from jobwarden.process import identity
-from jobwarden.process.cgroup import find_delegated
+from jobwarden.process.cgroup import take_delegated
+from jobwarden.process.limits import raise_open_files
 from jobwarden.process.runtime_dir import RuntimeDir, default_base
 from jobwarden.process.seats import Zygote, ZygoteBroken, ZygoteGone, ZygoteReady
 from jobwarden.store import workers
@@ -39,38 +43,50 @@ _SWITCH_INTERVAL = 0.0005  # loop and writer share one interpreter: short turns 
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What the command line asks of a worker; ``overrides`` are settings that win over the application's."""
+    """What the command line asks of a worker; ``overrides`` are settings that win over the application's.
+
+    ``beside`` are daemons that run beside it, each as a process of its own.
+    """
 
     app: str
     overrides: Mapping[str, Any]
     burst: bool = False
     migrate: bool = False
+    beside: tuple[str, ...] = ()
 
 
-def work(app: str, *, burst: bool = False, migrate_first: bool = False, **overrides: Any) -> int:
+def work(
+    app: str, *, burst: bool = False, migrate_first: bool = False, beside: tuple[str, ...] = (), **overrides: Any
+) -> int:
     """Run a supervisor until it is told to stop (or, with ``burst``, until nothing is left); the exit code.
 
-    ``overrides`` are settings (capacity, lanes, drain_timeout, ...); None leaves the application's. Raises
-    `JobWardenError` for what stands in the way of starting.
+    ``overrides`` are settings (capacity, lanes, drain_timeout, ...); None leaves the application's. ``beside`` are
+    daemons to run beside it. A supervisor that was declared dead ends what it ran and begins anew, as another worker.
+    Raises `JobWardenError` for what stands in the way of starting.
     """
     if platform.system() != "Linux":
         raise PlatformUnsupported(what="a worker", platform=platform.system())
     identity.require_own_proc()
     sys.setswitchinterval(_SWITCH_INTERVAL)
     given = {name: value for name, value in overrides.items() if value is not None}
-    return _Worker(Wishes(app, given, burst, migrate_first)).run()
+    wishes = Wishes(app, given, burst, migrate_first, beside)
+    systemd = Systemd()
+    while (code := _Worker(wishes, systemd).run()) is None:
+        continue
+    return code
 
 
 class _Worker:
-    def __init__(self, wishes: Wishes) -> None:
-        self._wishes = wishes
+    def __init__(self, wishes: Wishes, systemd: Systemd) -> None:
+        self._wishes, self._systemd = wishes, systemd
         self._worker_id = new_id()
         self._narrator = Narrator()
         self._loop = Loop()
         self._signal: str | None = None
         self._terms = 0
 
-    def run(self) -> int:
+    def run(self) -> int | None:
+        """Its life; the exit code, or None if it was declared dead and must begin anew."""
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
         logging.getLogger("alembic").setLevel(logging.WARNING)
         setproctitle(f"jobwarden: supervisor {self._worker_id[-8:]}")
@@ -107,11 +123,12 @@ class _Worker:
             delay = _PATIENCE.delay(failures, 0.0)
             broken = event if isinstance(event, ZygoteBroken) else ZygoteBroken("the zygote ended at once", "")
             self._narrator.broken(broken.error, broken.trace, delay)
+            self._systemd.status(broken.error)
             if self._wishes.burst or not self._sleep(delay):
                 return None, None
 
     def _zygote(self, runtime: RuntimeDir) -> Zygote:
-        return Zygote(self._wishes.app, runtime, cgroup=find_delegated()[0])
+        return Zygote(self._wishes.app, runtime, cgroup=take_delegated(), open_files=raise_open_files())
 
     def _first_word(self, zygote: Zygote) -> ZygoteReady | ZygoteBroken | ZygoteGone | None:
         words: list[Any] = []
@@ -119,6 +136,7 @@ class _Worker:
         try:
             while not words:
                 self._loop.wait(1.0)
+                self._systemd.alive()
                 if self._loop.take_signals():
                     return None
         finally:
@@ -129,14 +147,15 @@ class _Worker:
     def _sleep(self, seconds: float) -> bool:
         until = self._loop.clock() + seconds
         while (left := until - self._loop.clock()) > 0:
-            self._loop.wait(left)
+            self._loop.wait(min(left, 1.0))
+            self._systemd.alive()
             if self._loop.take_signals():
                 return False
         return True
 
     # -- the supervisor runs ------------------------------------------------------------------------------------------
 
-    def _supervise(self, zygote: Zygote, ready: ZygoteReady, runtime: RuntimeDir) -> int:
+    def _supervise(self, zygote: Zygote, ready: ZygoteReady, runtime: RuntimeDir) -> int | None:
         settings = Settings(**{**ready.settings, **self._wishes.overrides})
         database = Database(settings)
         database.server()
@@ -145,7 +164,8 @@ class _Worker:
         check(database)
         host, process = identity.this_host(), identity.myself()
         owner = Owner(self._worker_id, host, process)
-        self._register(database, owner, settings, ready)
+        row = self._row(owner, settings, ready)
+        database.attempt(lambda transaction: workers.register(transaction, row))
         supervisor = Supervisor(
             database,
             owner,
@@ -153,31 +173,62 @@ class _Worker:
             runtime,
             lambda: self._zygote(runtime),
             self._loop,
+            lambda transaction: workers.register(transaction, row),
             burst=self._wishes.burst,
             narrator=self._narrator,
         )
         lanes = ", ".join(settings.lanes)
         self._narrator.started("supervisor", self._worker_id, str(database), ready.app, lanes, settings.capacity)
-        with self._ear(database, settings, supervisor.nudged):
+        self._systemd.status(f"serving lanes {lanes} with {settings.capacity} seats")
+        with self._ear(database, settings, supervisor.nudged), self._companions(settings, runtime) as companions:
             supervisor.crew.adopt(zygote, ready)
             supervisor.start()
-            self._rounds(supervisor)
-        return 0
+            return self._rounds(supervisor, companions)
 
-    def _rounds(self, supervisor: Supervisor) -> None:
+    def _rounds(self, supervisor: Supervisor, companions: Sequence[Companion]) -> int | None:
         try:
             while supervisor.tick():
+                self._tell(supervisor)
+                for companion in companions:
+                    companion.keep()
                 for number in self._loop.take_signals():
                     self._obey(supervisor, number)
+        except DeclaredDead:
+            self._narrator.declared_dead()
+            supervisor.perish()
+            return None
         except BaseException:
             supervisor.end_attempts(at_once=False)
             raise
         finally:
             supervisor.close(self._signal)
         self._narrator.stopped(self._signal or "nothing left to do")
+        return 0
+
+    @contextlib.contextmanager
+    def _companions(self, settings: Settings, runtime: RuntimeDir) -> Iterator[list[Companion]]:
+        """The daemons beside this worker; they see by themselves when it is gone, and go when their work is done."""
+        wanted = (*(("local_reaper",) if settings.local_reaper else ()), *self._wishes.beside)
+        companions = [Companion(role, settings, runtime.base, self._narrator, self._loop.clock) for role in wanted]
+        try:
+            yield companions
+        finally:
+            for companion in companions:
+                companion.close()
+
+    def _tell(self, supervisor: Supervisor) -> None:
+        """Let the service manager know how it stands."""
+        if supervisor.draining:
+            self._systemd.stopping()
+            self._systemd.status("draining")
+        elif supervisor.crew.ready is not None:
+            self._systemd.ready()
+        if supervisor.healthy:
+            self._systemd.alive()
 
     def _obey(self, supervisor: Supervisor, number: int) -> None:
         if number == signal.SIGHUP:
+            self._systemd.reloading()
             supervisor.renew()
             return
         self._signal = signal.Signals(number).name
@@ -188,29 +239,10 @@ class _Worker:
         elif self._terms > 1:
             supervisor.end_attempts(at_once=False)
 
-    def _register(self, database: Database, owner: Owner, settings: Settings, ready: ZygoteReady) -> None:
-        grade, reasons = identity.grade()
-        row = {
-            "id": owner.worker_id,
-            "role": "supervisor",
-            "host_id": owner.host.machine,
-            "pid_scope": owner.host.pid_scope,
-            "hostname": owner.host.hostname,
-            "pid": owner.supervisor.pid,
-            "start_time": owner.supervisor.start_time,
-            "nonce": f"{random.SystemRandom().getrandbits(32):08x}",
-            "incarnation": owner.supervisor.start_time,
-            "assurance": grade.value,
-            "capacity": settings.capacity,
-            "python_version": ready.python,
-            "meta": {
-                "lanes": list(settings.lanes),
-                "app": ready.app,
-                "jobs": sorted(ready.jobs),
-                "assurance_reasons": reasons,
-            },
-        }
-        database.attempt(lambda transaction: workers.register(transaction, row))
+    def _row(self, owner: Owner, settings: Settings, ready: ZygoteReady) -> dict[str, Any]:
+        told = {"lanes": list(settings.lanes), "app": ready.app, "jobs": sorted(ready.jobs)}
+        row = roles.row(owner, "supervisor", told)
+        return {**row, "capacity": settings.capacity, "python_version": ready.python}
 
     @contextlib.contextmanager
     def _ear(self, database: Database, settings: Settings, heard: Callable[[], None]) -> Iterator[None]:

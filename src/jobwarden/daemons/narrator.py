@@ -51,17 +51,84 @@ class Narrator:
     def stray(self, attempt_id: str) -> None:
         log.warning("attempt %s is ours in the database but no seat here runs it: it is settled", attempt_id[-8:])
 
-    def unkillable(self, pid: int) -> None:
-        log.error("process %d does not end by SIGKILL; its seat is not used again", pid)
+    def unkillable(self, job: str, attempt_id: str, names: str) -> None:
+        log.error(
+            "%s, attempt %s is unkillable: SIGKILL does not end %s; it keeps its seat and is tried again",
+            job,
+            attempt_id[-8:],
+            names,
+        )
 
     def draining(self, running: int) -> None:
         log.info("draining: no more claims, %d attempts still run", running)
 
-    def abandoned(self, running: int) -> None:
-        log.warning("the drain window is over: %d attempts go on alone and report for themselves", running)
+    def window_over(self, running: int, seconds: float) -> None:
+        log.warning("the drain window of %g s is over: %d attempts are ended", seconds, running)
 
     def declared_dead(self) -> None:
-        log.error("this worker was declared dead: its attempts are ended and the process ends")
+        log.error("this worker was declared dead: it ends its attempts and registers anew")
+
+    def isolated(self, seconds: float, attempts: int) -> None:
+        log.error(
+            "the database was not reached for %.1f s: %d attempts are ended before another host may take them",
+            seconds,
+            attempts,
+        )
+
+    def told_to_drain(self, actor: str | None, reason: str | None) -> None:
+        log.info("told to drain by %s: %s", actor or "somebody", reason or "no reason given")
+
+    def companion_gone(self, role: str, code: int, seconds: float) -> None:
+        log.warning("the %s ended (exit code %d): started again in %.0f s", role, code, seconds)
+
+    def daemon_started(self, role: str, daemon_id: str, database: str, where: str) -> None:
+        log.info("%s %s started on %s, database %s", role, daemon_id, where, database)
+
+    def leads(self, lease: str) -> None:
+        log.info("holds the lease %s", lease)
+
+    def hung(self, role: str, daemon_id: str, pid: int, seconds: float) -> None:
+        log.error(
+            "%s %s (pid %d) lives and has been silent for %.1f s: it is ended, its children are taken over",
+            role,
+            daemon_id[-8:],
+            pid,
+            seconds,
+        )
+
+    def adopted(self, job: str, attempt_id: str, pid: int) -> None:
+        log.warning(
+            "%s, attempt %s: its supervisor is gone, its process %d is watched from here", job, attempt_id[-8:], pid
+        )
+
+    def found_dead(self, job: str, attempt_id: str, words: str) -> None:
+        log.warning("%s, attempt %s: %s", job, attempt_id[-8:], words)
+
+    def fences_for_others(self, attempt_id: str, seconds: float) -> None:
+        log.error(
+            "attempt %s: whoever watches over it has not reached the database for %.1f s: it is ended",
+            attempt_id[-8:],
+            seconds,
+        )
+
+    def declares_dead(self, role: str, daemon_id: str, where: str, seconds: float, holds: int) -> None:
+        log.warning(
+            "%s %s on %s is declared dead after %.1f s of silence; it held %d attempts",
+            role or "a daemon without a row",
+            daemon_id[-8:],
+            where,
+            seconds,
+            holds,
+        )
+
+    def left_to_its_host(self, daemon_id: str, where: str) -> None:
+        log.warning("%s on %s is silent, and its host's reaper answers: it is that one's to end", daemon_id[-8:], where)
+
+    def given_up(self, attempts: int, where: str, seconds: float) -> None:
+        log.error("%d attempts are taken from %s, dark for %.1f s", attempts, where, seconds)
+
+    def stranded(self, job_id: str, state: str) -> None:
+        log.error("job %s ran without an attempt in flight, which cannot happen: it is %s now", job_id, state)
 
     def stopped(self, why: str) -> None:
         log.info("stopped: %s", why)

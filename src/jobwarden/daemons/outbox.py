@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from jobwarden.daemons.crew import Hold
 from jobwarden.daemons.watch import Watched
@@ -12,6 +13,7 @@ from jobwarden.domain.report import Outcome, Report
 from jobwarden.lifecycle.settle import Settlement
 from jobwarden.store.database import Transaction
 
+T = TypeVar("T")
 _SPOOL_SLACK = 1 << 20
 
 
@@ -29,6 +31,12 @@ class Outbox:
     def act(self, act: Callable[[Transaction], None]) -> None:
         """Do something of one's own in the next transaction."""
         self.batch.acts.append(act)
+
+    def ask(self, work: Callable[[Transaction], T], then: Callable[[T], None]) -> None:
+        """Do ``work`` in the next transaction and, once that is committed, give what it brought to ``then``."""
+        answers: list[T] = []
+        self.act(lambda transaction: answers.append(work(transaction)))
+        self.batch.afterwards.append(lambda: then(answers[-1]))
 
     def settle(self, job_id: str, token: int, report: Report, *, judged: bool = False) -> None:
         """Settle what a child reported, or what was ``judged`` here of one that said nothing."""

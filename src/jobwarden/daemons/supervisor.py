@@ -14,7 +14,9 @@ from typing import Any
 from jobwarden.config import ClaimDriver, Settings
 from jobwarden.daemons.burial import Burial
 from jobwarden.daemons.crew import Crew
+from jobwarden.daemons.daemon import DeclaredDead
 from jobwarden.daemons.desk import Desk
+from jobwarden.daemons.fence import Fence
 from jobwarden.daemons.guard import Guard
 from jobwarden.daemons.loop import Loop
 from jobwarden.daemons.narrator import Narrator
@@ -22,25 +24,23 @@ from jobwarden.daemons.outbox import Outbox
 from jobwarden.daemons.pace import Pace
 from jobwarden.daemons.watch import Why
 from jobwarden.daemons.writer import Result, Writer
-from jobwarden.domain.states import WorkerState
+from jobwarden.domain.states import Actor, WorkerState
 from jobwarden.lifecycle.claim import Catch, Owner
 from jobwarden.process.runtime_dir import RuntimeDir
 from jobwarden.process.seats import SeatBorn, SeatExited, Zygote
 from jobwarden.store import workers
-from jobwarden.store.database import Database
+from jobwarden.store.database import Database, Transaction
 
 _WATCH_INTERVAL = 0.25
+_SLACK = 10.0  # for the writer's rests between tries
 _RELISTEN = 5.0
+_LISTEN_ANEW = 300.0
 _GOODBYE = 5.0  # how long seats that have nothing to do may take to go
 _BREATH = 0.005  # under load the writer rests at most this long between batches, so that more gathers
 
 
-class DeclaredDead(RuntimeError):
-    """This worker was declared dead by another: it must not go on."""
-
-
 class Supervisor:
-    """One worker. With ``burst`` it drains by itself when nothing is left to claim."""
+    """One worker. ``register`` writes its row; with ``burst`` it drains by itself when nothing is left to claim."""
 
     def __init__(
         self,
@@ -50,11 +50,14 @@ class Supervisor:
         runtime: RuntimeDir,
         make_zygote: Callable[[], Zygote],
         loop: Loop,
+        register: Callable[[Transaction], None],
         *,
         burst: bool = False,
         narrator: Narrator | None = None,
     ) -> None:
         self.draining = False
+        self._runtime, self._register = runtime, register
+        self._fence = Fence(owner.supervisor, settings.self_fence_ttl)
         self._owner, self._settings, self._loop, self._burst = owner, settings, loop, burst
         self._narrator = narrator = narrator or Narrator()
         self._outbox = Outbox()
@@ -71,15 +74,25 @@ class Supervisor:
         )
         here = f"worker {owner.worker_id[-8:]} on {owner.host.hostname}"
         self._desk = Desk(self.crew, self._outbox, settings, narrator, here, loop.unwatch, loop.clock)
-        self._burial = Burial(self.crew, self._desk, self._outbox, runtime, narrator, loop.unwatch, loop.clock)
         self._guard = Guard(
-            self.crew.holds, self.crew.where, self._outbox, runtime.read_outcome, narrator, settings.beat_interval
+            self.crew.holds,
+            self.crew.where,
+            self._outbox,
+            runtime.read_outcome,
+            narrator,
+            settings.beat_interval,
+            by=(Actor.SUPERVISOR, owner.worker_id),
+            unkillable_after=settings.unkillable_after,
+        )
+        self._burial = Burial(
+            self.crew, self._desk, self._guard, self._outbox, runtime, narrator, loop.unwatch, loop.clock
         )
         self._writer = Writer(database, owner, loop.ring, self._desk.depth, _races(settings, database))
         self._pace = Pace(settings.poll_min, settings.poll_idle, random.random)
         self._listener: Any = None
         self._listen_at = self._beat_at = self._admit_at = self._flush_at = self._watch_at = self._offer_at = 0.0
         self._drain_since: float | None = None
+        self._window_over = False
         self._outage_since: float | None = None
         self._quiet_since = 0.0
         self._empty_looks = 0
@@ -88,18 +101,22 @@ class Supervisor:
 
     def start(self) -> None:
         """Start the writer; the first round does the rest."""
+        self._fence.renew(self._fence.renewed, [self._runtime])
         self._writer.start()
 
     def tick(self) -> bool:
         """One round; False when there is nothing left to do and the supervisor may end."""
         self._loop.wait(self._patience())
         now = self._loop.clock()
+        if (seconds := self._fence.overdue) is not None:
+            self._isolate(seconds, now)
         for result in self._writer.take():
             self._take(result, now)
         self._check_writer(now)
         if not self.draining or self.crew.where:
             self.crew.keep(now, self._settings.zygote_recycle)
         self.crew.reap()
+        self._burial.prove(now)
         if now >= self._watch_at:
             self._watch_at = now + _WATCH_INTERVAL
             self._guard.watch(now)
@@ -120,16 +137,29 @@ class Supervisor:
 
     def end_attempts(self, *, at_once: bool) -> None:
         """End everything that runs: after its grace, or at once."""
-        now = self._loop.clock()
-        for attempt_id, hold in list(self.crew.where.items()):
-            words = "the supervisor was told to end its attempts"
-            self._guard.end(hold, hold.attempts[attempt_id], Why.SHUTDOWN, words, now)
+        words = "the supervisor was told to end its attempts"
+        self._guard.end_all(Why.SHUTDOWN, words, self._loop.clock(), at_once=at_once)
         if at_once:
             self.crew.end_all()
+
+    def perish(self) -> None:
+        """Others have taken what was ours: end every process of it, and settle nothing."""
+        until = self._loop.clock() + _GOODBYE
+        while self.crew.holds and self._loop.clock() < until:
+            self.crew.end_all()
+            self._loop.wait(_BREATH)
+            self.crew.reap()
+        self._outbox.take()
 
     def renew(self) -> None:
         """Replace the zygote: new code for new attempts, and nothing happens to those that run."""
         self.crew.renew()
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the writer moves: it commits, or tries again through a known outage, and does not merely hang."""
+        settings = self._settings
+        return self._writer.quiet_for < settings.beat_interval + 2 * settings.statement_timeout + _SLACK
 
     def nudged(self) -> None:
         """There may be work."""
@@ -163,7 +193,7 @@ class Supervisor:
         if now >= self._beat_at:
             self._beat_at = now + settings.beat_interval
             batch.load, batch.held = len(self.crew.where), list(self.crew.where)
-            batch.listen = self._listener is None and now >= self._listen_at
+            batch.listen = now >= self._listen_at
         if now >= self._pace.due and not self.draining and self.crew.ready is not None:
             batch.vacancies = self.crew.vacancies(settings.prefetch)
             batch.lanes = settings.lanes
@@ -203,12 +233,29 @@ class Supervisor:
             self._prove_again(result, now)
 
     def _prove_again(self, result: Result, now: float) -> None:
-        """The beat's answer: whether we are still held for alive, and what is still ours."""
-        if not result.alive:
+        """The beat's answer: whether we are still held for alive, what is asked of us, and what is still ours."""
+        self._fence.renew(result.began, [self._runtime])
+        standing = result.standing
+        if standing is not None and not standing.known:
+            self._outbox.act(self._register)
+        elif standing is not None and not standing.living:
             raise DeclaredDead
+        if standing is not None and standing.wish == workers.DRAIN and not self.draining:
+            self._narrator.told_to_drain(standing.wish_actor, standing.wish_reason)
+            self.drain()
         self._guard.compare(result.owned or (), result.ended, now)
         if result.batch.listen:
             self._hear_from(result.listener, now)
+
+    def _isolate(self, seconds: float, now: float) -> None:
+        """The database was not reached for too long: end what runs before another host may take it."""
+        words = f"the database was not reached for {seconds:.1f} s"
+        ours = [(hold, watched) for hold in self.crew.holds.values() for watched in list(hold.attempts.values())]
+        fresh = [pair for pair in ours if pair[1].report is None and pair[1].ending is None]
+        if fresh:
+            self._narrator.isolated(seconds, len(fresh))
+        for hold, watched in ours:
+            self._guard.end(hold, watched, Why.ISOLATED, words, now)
 
     def _caught(self, catch: Catch, now: float) -> None:
         self._desk.seat(catch.seated, now)
@@ -218,11 +265,13 @@ class Supervisor:
             self.crew.make_room(catch.unseated)
 
     def _check_writer(self, now: float) -> None:
+        self._writer.press(now)
         if self._writer.failure is not None:
             raise self._writer.failure
         outage = self._writer.outage
         if outage is not None and self._outage_since is None:
             self._outage_since = outage.since
+            self._deafen()
             self._narrator.outage(outage.why)
         elif outage is None and self._outage_since is not None:
             self._narrator.recovered(now - self._outage_since)
@@ -243,6 +292,8 @@ class Supervisor:
         """Seconds until there is something to do without an event."""
         now = self._loop.clock()
         times = [self._beat_at, self._watch_at, self._admit_at]
+        if (proof := self._burial.next_proof) is not None:
+            times.append(proof)
         if self._writer.idle:
             if self._outbox.batch.waits:
                 return max(0.0, self._offer_at - now)
@@ -255,8 +306,12 @@ class Supervisor:
         return max(0.0, max(min(times), self._offer_at) - now)
 
     def _hear_from(self, listener: Any, now: float) -> None:
-        """Keep a listening connection where the engine has one; without it, polling does."""
-        self._listen_at = now + _RELISTEN
+        """Keep a listening connection where the engine has one; without it, polling does.
+
+        It is replaced once in a while: one that only listens cannot tell silence from a line that is dead.
+        """
+        self._deafen()
+        self._listen_at = now + (_RELISTEN if listener is None else _LISTEN_ANEW)
         self._listener = listener
         if listener is not None:
             self._loop.watch(listener, self._notified)
@@ -267,22 +322,36 @@ class Supervisor:
             if self._listener.heard():
                 self.nudged()
         except OSError:
-            self._loop.unwatch(self._listener)
-            self._listener.close()
-            self._listener = None
+            self._deafen()
+
+    def _deafen(self) -> None:
+        """Let go of the listening connection, if there is one; another is opened soon."""
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            self._listen_at = self._loop.clock() + _RELISTEN
+            self._loop.unwatch(listener)
+            listener.close()
 
     def _done(self, now: float) -> bool:
         if self._burst and self._empty_looks >= 2 and not self.crew.where and not self._outbox.batch:
             self.drain()
         if not self.draining:
             return False
-        window = self._settings.drain_timeout
-        if window and self._drain_since is not None and now - self._drain_since > window and self.crew.where:
-            self._narrator.abandoned(len(self.crew.where))
-            return True
+        self._mind_the_window(now)
         if self.crew.where or self._outbox.batch.waits:
             self._quiet_since = now
         return self._writer.idle and (self.crew.empty or now - self._quiet_since > _GOODBYE)
+
+    def _mind_the_window(self, now: float) -> None:
+        """Attempts for which the drain window is over are ended; the supervisor stays until that is proved."""
+        window = self._settings.drain_timeout
+        if self._window_over or not window or self._drain_since is None or now - self._drain_since <= window:
+            return
+        self._window_over = True
+        if self.crew.where:
+            self._narrator.window_over(len(self.crew.where), window)
+            words = f"the drain window of {window:g} s is over"
+            self._guard.end_all(Why.SHUTDOWN, words, now)
 
 
 def _races(settings: Settings, database: Database) -> bool:

@@ -12,12 +12,14 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from jobwarden.daemons.deadline import Deadline
 from jobwarden.domain.recovery import Backoff
 from jobwarden.domain.report import Outcome, Report
 from jobwarden.domain.states import Actor
@@ -26,6 +28,7 @@ from jobwarden.lifecycle.claim import Catch, Owner, Vacancy, claim
 from jobwarden.lifecycle.record import Record, record, record_exits
 from jobwarden.lifecycle.settle import Settled, Settlement, settle
 from jobwarden.lifecycle.start import Start, start
+from jobwarden.process.kernel import boottime
 from jobwarden.store import counters, workers
 from jobwarden.store.database import Database, Fault, Transaction
 from jobwarden.store.ids import new_ids
@@ -91,7 +94,8 @@ class Batch:
 @dataclass(slots=True)
 class Result:
     """What a batch came to. ``owned`` is the database's list of our attempts in flight, ``ended`` those of
-    ``Batch.held`` that are over by their own word, with their tokens; both where the batch asked."""
+    ``Batch.held`` that are over by their own word, with their tokens; both where the batch asked. ``began`` is the
+    host's time since boot, suspensions included, from which the database is known to have been reached."""
 
     batch: Batch
     started: set[str] = field(default_factory=set)
@@ -102,7 +106,8 @@ class Result:
     ended: dict[str, int] = field(default_factory=dict)
     listener: Any = None
     seconds: float = 0.0
-    alive: bool = True
+    began: float = 0.0
+    standing: workers.Standing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +143,20 @@ class Writer(threading.Thread):
         self._closing = False
         self._results: deque[Result] = deque()
         self._turn = 0
+        self._deadline = Deadline(database.options.silence, database.options.statement_timeout)
+        self._since: float | None = None
+        self._began = self.last_success
+        database.hasten(self._deadline.shortest)
 
     @property
     def idle(self) -> bool:
         """Whether an offer would be taken up at once, and rests on all that is committed: no result waits."""
         return not self._busy and self._next is None and not self._results
+
+    @property
+    def quiet_for(self) -> float:
+        """Seconds since the thread began or committed a transaction: many if it hangs, few if the database is down."""
+        return time.monotonic() - max(self.last_success, self._began)
 
     def offer(self, batch: Batch) -> None:
         """Hand a batch over; only when `idle`."""
@@ -156,6 +170,18 @@ class Writer(threading.Thread):
         while self._results:
             taken.append(self._results.popleft())
         return taken
+
+    def press(self, now: float) -> None:
+        """Break off a transaction that takes too long, so that it is tried anew; called by the loop in every round.
+
+        Whatever holds the connection open and swallows what is said, the thread never waits longer than that. What
+        was broken off may have been committed: every part of a batch can be repeated.
+        """
+        since = self._since
+        if since is None or now - since < self._deadline.seconds:
+            return
+        if self._database.break_off(now - self._deadline.seconds):
+            self._deadline.missed()
 
     def close(self, last: Batch, seconds: float) -> bool:
         """Finish what was offered, then ``last``, and end; whether it ended within ``seconds``."""
@@ -223,17 +249,28 @@ class Writer(threading.Thread):
         time.sleep(_PATIENCE.delay(tries, random.random()))
 
     def _transact(self, batch: Batch) -> Result:
-        result, begin = Result(batch), time.monotonic()
-        with self._database.write() as transaction:
+        result, begin = Result(batch, began=boottime()), time.monotonic()
+        with self._pressed(), self._database.write() as transaction:
             self._write(transaction, batch, result)
         result.seconds = time.monotonic() - begin
+        self._deadline.met(result.seconds)
         if batch.listen:
             result.listener = self._listen()
         return result
 
+    @contextmanager
+    def _pressed(self) -> Iterator[None]:
+        """What is done in it can be broken off."""
+        self._since = self._began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._since = None
+
     def _listen(self) -> Any:
         try:
-            return self._database.listen()
+            with self._pressed():
+                return self._database.listen()
         except (SQLAlchemyError, OSError):
             return None
 
@@ -253,7 +290,7 @@ class Writer(threading.Thread):
         if batch.vacancies:
             result.catch = self._claim(transaction, batch)
         if batch.load is not None:
-            result.alive = workers.beat(transaction, worker, batch.load)
+            result.standing = workers.beat(transaction, worker, batch.load)
             result.owned = workers.owned(transaction, worker)
             missing = set(batch.held) - {row.id for row in result.owned}
             result.ended = workers.ended(transaction, sorted(missing))
@@ -279,7 +316,7 @@ class Writer(threading.Thread):
 
     def _accepted(self, work: Callable[[Transaction], object]) -> bool:
         try:
-            with self._database.write() as transaction:
+            with self._pressed(), self._database.write() as transaction:
                 work(transaction)
                 raise _UndoneError
         except _UndoneError:

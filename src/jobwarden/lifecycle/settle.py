@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import Row, bindparam, select
@@ -31,11 +31,15 @@ _WAITS = {JobState.PENDING, JobState.QUEUED, JobState.RETRYING, JobState.ORPHANE
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """A report with what proves that it may be heard: the attempt's job and its token."""
+    """A report with what proves that it may be heard: the attempt's job and its token.
+
+    ``evidence`` is what else its judge saw, for the ledger.
+    """
 
     job_id: str
     token: int
     report: Report
+    evidence: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +70,12 @@ _facts = (
     .order_by(jobs.c.id)
     .with_for_update(of=[jobs])
 )
-_standing = select(
-    attempts.c.id, attempts.c.job_id, attempts.c.state, attempts.c.fencing_token, attempts.c.worker_id
-).where(attempts.c.id.in_(bindparam("ids", expanding=True)))
+_standing = (
+    select(attempts.c.id, attempts.c.job_id, attempts.c.state, attempts.c.fencing_token, attempts.c.worker_id)
+    .where(attempts.c.id.in_(bindparam("ids", expanding=True)))
+    .order_by(attempts.c.id)
+    .with_for_update(of=[attempts])  # who repeats a refusal waits for the first, and then sees it
+)
 
 
 def settle(
@@ -80,7 +87,8 @@ def settle(
 ) -> list[Settled]:
     """Settle reports as one set, inside the caller's transaction; one answer for each, in their order.
 
-    What a reaper or the system finds lost is `orphaned`, and its token moves on: whoever held it is fenced out.
+    What a reaper or the system finds lost is `orphaned`, and its token moves on: whoever held it is fenced out. Where
+    one of them finds that somebody else was first, nothing was refused to anybody, and nothing is noted.
     """
     decisions = _decisions(transaction, settlements, chance)
     if actor in _FINDERS:
@@ -90,7 +98,7 @@ def settle(
     won = {move["attempt_id"] for move in close_attempts(transaction, moves, actor, actor_id)}
     lost = [given for given in settlements if given.report.attempt_id not in won]
     if lost:
-        won |= _sort_out(transaction, lost, decisions, actor_id)
+        won |= _sort_out(transaction, lost, decisions, actor_id, note_late=actor not in _FINDERS)
     return [
         Settled(given.report.attempt_id, decisions[given.report.attempt_id] if given.report.attempt_id in won else None)
         for given in settlements
@@ -197,9 +205,9 @@ def _move(given: Settlement, decision: Decision) -> dict[str, Any]:
 
 def _evidence(given: Settlement, decision: Decision) -> str:
     report = given.report
-    if decision is _SUCCESS and report.cause is None:
+    if decision is _SUCCESS and report.cause is None and not given.evidence:
         return f'{{"token":{given.token}}}'
-    evidence: dict[str, Any] = {"token": given.token}
+    evidence: dict[str, Any] = {"token": given.token, **given.evidence}
     if report.outcome is not Outcome.SUCCEEDED:
         evidence["outcome"] = report.outcome.value
     if report.cause is not None:
@@ -212,7 +220,11 @@ def _evidence(given: Settlement, decision: Decision) -> str:
 
 
 def _sort_out(
-    transaction: Transaction, lost: Sequence[Settlement], decisions: dict[str, Decision], actor_id: str | None
+    transaction: Transaction,
+    lost: Sequence[Settlement],
+    decisions: dict[str, Decision],
+    actor_id: str | None,
+    note_late: bool,
 ) -> set[str]:
     """Of the reports that moved nothing: those settled before are accepted, the others are written down as late."""
     found = {row.id: row for row in transaction.execute(_standing, ids=[given.report.attempt_id for given in lost])}
@@ -233,5 +245,6 @@ def _sort_out(
         late.append(
             {"job_id": given.job_id, "attempt_id": attempt_id, "state": row.state, "context": json.dumps(evidence)}
         )
-    reject(transaction, late, actor_id)
+    if note_late:
+        reject(transaction, late, actor_id)
     return accepted

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
+import time
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -26,6 +27,11 @@ _libc.getenv.argtypes = [ctypes.c_char_p]
 _libc.getenv.restype = ctypes.c_void_p
 _libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 _libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+
+
+def boottime() -> float:
+    """Seconds since boot by the clock that runs on while the machine is suspended: what fences are measured by."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def become_subreaper() -> bool:

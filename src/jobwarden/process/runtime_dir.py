@@ -12,7 +12,9 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jobwarden.domain.report import Report
 from jobwarden.domain.stamp import ProcessId
@@ -57,6 +59,50 @@ def in_memory(path: Path) -> bool:
     return kind in ("tmpfs", "ramfs")
 
 
+@dataclass(frozen=True, slots=True)
+class Keeper:
+    """Who watches over a directory's seats. ``renewed`` is when it last reached the database, in seconds since boot.
+
+    After ``ttl`` seconds without that nobody may count on the seats being ours: whoever sees it ends them.
+    """
+
+    process: ProcessId
+    renewed: float
+    ttl: float
+
+    def overdue(self, boottime: float, slack: float = 0.0) -> bool:
+        """Whether the database has not been reached for too long."""
+        return boottime - self.renewed > self.ttl + slack
+
+    def dump(self) -> dict[str, Any]:
+        """The keeper as JSON data."""
+        process = self.process
+        named = {"pid": process.pid, "start_time": process.start_time, "inode": process.inode}
+        return {**named, "renewed": self.renewed, "ttl": self.ttl}
+
+    @classmethod
+    def load(cls, data: Mapping[str, Any]) -> Keeper:
+        """The keeper that `dump` gave; raises KeyError, TypeError or ValueError on anything else."""
+        process = ProcessId(int(data["pid"]), int(data["start_time"]), int(data["inode"]))
+        return cls(process, float(data["renewed"]), float(data["ttl"]))
+
+
+def all_in(base: Path) -> Iterator[RuntimeDir]:
+    """The runtime directories of every worker that ever used this base and left one."""
+    try:
+        names = sorted(os.listdir(base))
+    except OSError:
+        return
+    for name in names:
+        if (base / name / "seats").is_dir():
+            yield RuntimeDir(base, name)
+
+
+def of_seat(base: Path, nonce: str) -> RuntimeDir | None:
+    """The runtime directory in which that seat's spool is."""
+    return next((found for found in all_in(base) if os.path.exists(found.spool_paths(nonce)[0])), None)
+
+
 class RuntimeDir:
     """One worker's runtime directory, ``base/worker_id``; nothing is touched until `create`."""
 
@@ -66,6 +112,7 @@ class RuntimeDir:
         self.path = base / worker_id
         self._outcomes = os.path.join(self.path, "outcomes", "")
         self._seats = os.path.join(self.path, "seats", "")
+        self._keeper = os.path.join(self.path, "keeper.json")
 
     @classmethod
     def at(cls, path: str | os.PathLike[str]) -> RuntimeDir:
@@ -153,6 +200,17 @@ class RuntimeDir:
                 os.unlink(f"{self._seats}{nonce}.{suffix}")
             except OSError:
                 continue
+
+    def write_keeper(self, keeper: Keeper) -> None:
+        """Say who watches over the seats here, and when the database was last reached; raises OSError."""
+        _write_whole(f"{self._keeper}.tmp", self._keeper, json.dumps(keeper.dump()).encode())
+
+    def read_keeper(self) -> Keeper | None:
+        """Who watches over the seats here, as far as anybody said so."""
+        try:
+            return Keeper.load(json.loads(Path(self._keeper).read_bytes()))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
 
     def write_exit(self, end: Exit) -> None:
         """Leave how a seat ended for whoever asks later; raises OSError."""

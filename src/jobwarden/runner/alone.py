@@ -12,13 +12,12 @@ from sqlalchemy import select
 from jobwarden.domain.claims import LostAttempt, Purpose
 from jobwarden.domain.report import Outcome, Report
 from jobwarden.lifecycle.join import join
-from jobwarden.lifecycle.record import record
 from jobwarden.lifecycle.settle import Settlement, complete, settle_alone
 from jobwarden.process.runtime_dir import RuntimeDir
 from jobwarden.process.spool import Spool
 from jobwarden.runner.outcome import Offsets
-from jobwarden.runner.sayings import Sayings
-from jobwarden.store.database import Database, Options, Transaction
+from jobwarden.runner.shipping import ship
+from jobwarden.store.database import Database, Options
 from jobwarden.store.schema import attempts, batches, dependencies, jobs
 
 
@@ -34,29 +33,13 @@ class SettlesAlone:
         """Settle one attempt, retrying until it is accepted or fenced out; raises what no retry can mend."""
         settlement = Settlement(claim["job_id"], claim["token"], Report.load(report))
         self._database.forget_inherited()
+        spool, attempt = Spool(self._runtime, self._nonce), (claim["job_id"], claim["attempt_id"], claim["token"])
         settle_alone(
             self._database,
             settlement,
             self._runtime.worker_id,
-            also=lambda transaction: self._ship(transaction, claim, begin, end),
+            also=lambda transaction: ship(transaction, spool, attempt, begin, end, final=True),
         )
-
-    def _ship(self, transaction: Transaction, claim: Mapping[str, Any], begin: Offsets, end: Offsets) -> None:
-        row = transaction.execute(
-            select(attempts.c.log_seq, attempts.c.log_cursor).where(attempts.c.id == claim["attempt_id"])
-        ).one_or_none()
-        cursor = row.log_cursor or {} if row else {}
-        sayings = Sayings(row.log_seq if row else 0)
-        out, err = cursor.get("out", begin[0]), cursor.get("err", begin[1])
-        spool = Spool(self._runtime, self._nonce)
-        while True:
-            lines, new_out, new_err = spool.read(out, err, *end, final=True)
-            if (new_out, new_err) == (out, err):
-                return
-            out, err = new_out, new_err
-            sayings.take(lines)
-            said = sayings.record(claim["job_id"], claim["attempt_id"], claim["token"], {"out": out, "err": err})
-            record(transaction, [said] if said else [])
 
 
 class DatabaseInquiry:

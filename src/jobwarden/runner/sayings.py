@@ -29,6 +29,11 @@ class Sayings:
         self.seq += 1
         self._lines.append(Saying(self.seq, level, text, "supervisor", step))
 
+    def take_lines(self) -> list[Saying]:
+        """The lines since the last record, for somebody else to number."""
+        taken, self._lines = self._lines, []
+        return taken
+
     def take(self, lines: Iterable[Line]) -> None:
         """Take up lines of the spool."""
         for line in lines:

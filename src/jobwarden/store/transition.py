@@ -10,6 +10,7 @@ The edges are checked against ``domain.transitions`` before anything is sent.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -476,7 +477,47 @@ _rejected = _event(
 )
 
 
+_rejected_before = select(events.c.attempt_id, events.c.context).where(
+    events.c.job_id.in_(bindparam("jobs", expanding=True)), events.c.reason == words("stale_write_rejected")
+)
+
+
 def reject(transaction: Transaction, late: Sequence[Row], actor_id: str | None) -> None:
-    """One ledger row for each outcome that was refused. Rows: job_id, attempt_id, state (as it is), context."""
-    if late:
-        transaction.execute(_rejected, rows=encode(late), actor_type=Actor.SYSTEM.value, actor_id=actor_id)
+    """One ledger row for each outcome that was refused, however often it is brought. The attempts must be locked.
+
+    Rows: job_id, attempt_id, state (as it is), context (attempted_to, token).
+    """
+    if not late:
+        return
+    found = transaction.execute(_rejected_before, jobs=sorted({row["job_id"] for row in late}))
+    noted = {_refusal(row.attempt_id, row.context) for row in found}
+    fresh = {_refusal(row["attempt_id"], json.loads(row["context"])): row for row in late}
+    given = [row for key, row in fresh.items() if key not in noted]
+    if given:
+        transaction.execute(_rejected, rows=encode(given), actor_type=Actor.SYSTEM.value, actor_id=actor_id)
+
+
+def _refusal(attempt_id: str, context: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What makes two refusals the same: the attempt, what it wanted to become, and in whose name."""
+    return attempt_id, context["attempted_to"], context["token"]
+
+
+# -- note: what happened without moving anything ----------------------------------------------------------------------
+
+_NOTE = rows("noted", job_id="id", attempt_id="id", level="text", state="text", reason="text", context="json")
+_noted = _event(
+    _NOTE,
+    attempt_id=_NOTE.c.attempt_id,
+    level=_NOTE.c.level,
+    from_state=_NOTE.c.state,
+    to_state=_NOTE.c.state,
+    reason=_NOTE.c.reason,
+    context=_NOTE.c.context,
+)
+
+
+def note(transaction: Transaction, notes: Sequence[Row], actor: Actor, actor_id: str | None) -> None:
+    """Write ledger rows that move nothing. Rows: job_id, attempt_id, level (job or attempt), state (the job's as it
+    is, or the attempt's), reason, context."""
+    if notes:
+        transaction.execute(_noted, rows=encode(notes), actor_type=actor.value, actor_id=actor_id)

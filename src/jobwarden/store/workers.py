@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Row, bindparam, insert, select, update
 
+from jobwarden.domain.stamp import ProcessId
 from jobwarden.domain.states import IN_FLIGHT, LIVE_WORKER, WorkerState
 from jobwarden.store.database import Transaction, now
 from jobwarden.store.schema import attempts, jobs, workers
+
+DRAIN = "drain"  # the one wish to a worker so far
 
 
 def register(transaction: Transaction, worker: Mapping[str, Any]) -> None:
@@ -19,6 +23,9 @@ def register(transaction: Transaction, worker: Mapping[str, Any]) -> None:
     )
 
 
+_standing = select(workers.c.state, workers.c.wish, workers.c.wish_actor, workers.c.wish_reason).where(
+    workers.c.id == bindparam("worker")
+)
 _beat = (
     update(workers)
     .where(
@@ -29,17 +36,44 @@ _beat = (
 )
 
 
-def beat(transaction: Transaction, worker_id: str, load: int) -> bool:
-    """Say that the worker lives and holds ``load`` attempts; False if its row is gone or declared dead."""
-    return bool(transaction.execute(_beat, worker=worker_id, load=load).rowcount)
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the database says of a worker as it beats: whether it counts as living, and what somebody asks of it.
+
+    ``known`` is False where its row is gone.
+    """
+
+    living: bool
+    known: bool = True
+    wish: str | None = None
+    wish_actor: str | None = None
+    wish_reason: str | None = None
+
+
+def beat(transaction: Transaction, worker_id: str, load: int) -> Standing:
+    """Say that the worker lives and holds ``load`` attempts; it is told where it stands."""
+    living = bool(transaction.execute(_beat, worker=worker_id, load=load).rowcount)
+    row = transaction.execute(_standing, worker=worker_id).one_or_none()
+    if row is None:
+        return Standing(living=False, known=False)
+    return Standing(living, True, row.wish, row.wish_actor, row.wish_reason)
+
+
+_process = select(workers.c.pid, workers.c.start_time).where(workers.c.id == bindparam("worker"))
+
+
+def process_of(transaction: Transaction, worker_id: str) -> ProcessId | None:
+    """The process that a daemon's row names; None if there is no such row. It means something in its pid scope only."""
+    row = transaction.execute(_process, worker=worker_id).one_or_none()
+    return None if row is None or row.pid is None else ProcessId(row.pid, row.start_time or 0)
 
 
 def set_state(transaction: Transaction, worker_id: str, state: WorkerState, signal: str | None = None) -> None:
-    """What the worker says of itself: draining, or stopped."""
+    """What the worker says of itself: draining, or stopped; one that was declared dead has no say any more."""
     ended = {"stopped_at": now(), "current_load": 0} if state is WorkerState.STOPPED else {}
     transaction.execute(
         update(workers)
-        .where(workers.c.id == worker_id)
+        .where(workers.c.id == worker_id, workers.c.state != WorkerState.DEAD.value)
         .values(state=state.value, last_signal=signal, heartbeat_at=now(), **ended)
     )
 

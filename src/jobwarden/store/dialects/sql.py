@@ -233,9 +233,9 @@ def column_of(source: TableValuedAlias, name: str) -> ColumnElement[Any]:
     return result
 
 
-def skipping_duplicates(source: Select[*tuple[Any, ...]], table: str) -> Select[*tuple[Any, ...]]:
+def skipping_duplicates(source: Select[*tuple[Any, ...]], table: str, key: str = "id") -> Select[*tuple[Any, ...]]:
     """The source of an INSERT ... SELECT that leaves out rows whose key is taken, on every engine."""
-    keep = f"ON DUPLICATE KEY UPDATE {table}.id = {table}.id"
+    keep = f"ON DUPLICATE KEY UPDATE {table}.{key} = {table}.{key}"
     marked = source.where(literal_column("1") == literal_column("1"))  # SQLite tells ON CONFLICT from a join by a WHERE
     for engine, words in (("mysql", keep), ("mariadb", keep)):
         marked = marked.suffix_with(words, dialect=engine)

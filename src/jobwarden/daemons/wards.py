@@ -1,0 +1,144 @@
+"""Wards: seats that outlived their supervisor and are watched by a reaper, each by a handle on its verified process.
+
+A ward has no socket. It is asked to stop by signal, it reports to the database by itself, and what it leaves is its
+outcome file, its exit record, its spool and its tree.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jobwarden.daemons.watch import Watched
+from jobwarden.domain.claims import Claim, Isolation
+from jobwarden.domain.states import AttemptState
+from jobwarden.lifecycle.recover import Charge
+from jobwarden.process import pidfd
+from jobwarden.process.body import Body
+from jobwarden.process.exits import Exit
+from jobwarden.process.runtime_dir import RuntimeDir, of_seat
+from jobwarden.process.spool import Spool
+
+
+class AdoptedSeat:
+    """A living seat that somebody else started. ``handle`` is a pidfd whose identity was checked while it was held."""
+
+    def __init__(self, charge: Charge, handle: int, runtime: RuntimeDir) -> None:
+        self.process, self.nonce = charge.child, charge.nonce
+        self.body = Body(charge.nonce, charge.child)
+        self.spool = Spool(runtime, charge.nonce)
+        self._handle = handle
+
+    def fileno(self) -> int:
+        """For a selector: readable once the process has ended."""
+        return self._handle
+
+    def stop(self, attempt_id: str) -> bool:
+        """Ask it to stop; whether it still lives. A seat that is alone runs one attempt and begins no other."""
+        return pidfd.send(self._handle, signal.SIGTERM)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the process has ended, reaped or not."""
+        return pidfd.ended(self._handle)
+
+    @property
+    def status(self) -> int | None:
+        """Its wait status once somebody reaped it, where the kernel tells."""
+        return pidfd.exit_status(self._handle)
+
+    def close(self) -> None:
+        """Let go of the handle."""
+        os.close(self._handle)
+
+
+@dataclass(slots=True)
+class Ward:
+    """An adopted seat and its attempts; ``dead_since`` is when its end was seen (monotonic seconds)."""
+
+    seat: AdoptedSeat
+    runtime: RuntimeDir
+    attempts: dict[str, Watched] = field(default_factory=dict)
+    sizes: tuple[int, int] = (0, 0)
+    dead_since: float | None = None
+
+    @property
+    def exit(self) -> Exit | None:
+        """How its process ended: by its zygote's record, else by the kernel's own word; None if nobody can tell yet."""
+        found = self.runtime.read_exit(self.seat.process)
+        if found is None and (status := self.seat.status) is not None:
+            return Exit(self.seat.process, self.seat.nonce, status)
+        return found
+
+
+class Wards:
+    """The wards of one reaper by the nonce of their seat; ``where`` finds the ward of an attempt."""
+
+    def __init__(self, base: Path) -> None:
+        self.holds: dict[str, Ward] = {}
+        self.where: dict[str, Ward] = {}
+        self._base = base
+
+    def __len__(self) -> int:
+        return len(self.where)
+
+    def take(self, charge: Charge, now: float) -> Ward | None:
+        """Watch over an attempt's process from now on; None if it has ended or is another one by now."""
+        ward = self.holds.get(charge.nonce)
+        if ward is None:
+            handle = living(charge)
+            if handle is None:
+                return None
+            runtime = of_seat(self._base, charge.nonce) or RuntimeDir(self._base, charge.worker_id)
+            ward = self.holds[charge.nonce] = Ward(AdoptedSeat(charge, handle, runtime), runtime)
+        ward.attempts[charge.attempt_id] = watched(charge, now)
+        self.where[charge.attempt_id] = ward
+        return ward
+
+    def drop(self, ward: Ward) -> None:
+        """Its seat is dead and everything of it was taken care of."""
+        self.holds.pop(ward.seat.nonce, None)
+        for attempt_id in ward.attempts:
+            self.where.pop(attempt_id, None)
+        ward.seat.close()
+
+    @property
+    def directories(self) -> Iterable[RuntimeDir]:
+        """The runtime directories that they are in."""
+        return {ward.runtime.path: ward.runtime for ward in self.holds.values()}.values()
+
+
+def living(charge: Charge) -> int | None:
+    """A checked handle on the attempt's process, if exactly that process is there and has not ended."""
+    handle = pidfd.open_checked(charge.child)
+    if handle is not None and pidfd.ended(handle):
+        os.close(handle)
+        return None
+    return handle
+
+
+def watched(charge: Charge, now: float) -> Watched:
+    """An attempt as a guard watches it; its handler counts as begun unless it provably has not."""
+    claim = Claim(
+        job_id=charge.job_id,
+        attempt_id=charge.attempt_id,
+        attempt_number=charge.number,
+        token=charge.token,
+        job=charge.job,
+        params="",
+        lane="",
+        idempotent=charge.idempotent,
+        isolation=Isolation(charge.isolation),
+        timeout=charge.timeout,
+        max_runtime=charge.max_runtime,
+        grace=charge.grace,
+        memory=charge.memory,
+    )
+    found = Watched(claim, charge.nonce, now)
+    waits = charge.state is AttemptState.DISPATCHED and (not charge.idempotent or claim.isolation is Isolation.POOL)
+    if not waits:
+        found.begin(now - (charge.running_for or 0.0), 0, 0)
+    return found
