@@ -242,7 +242,7 @@ def test_the_example_on_the_page_does_what_the_page_says(rows: Factories, start:
         sys.path.remove(str(tmp_path))
         sys.modules.pop("bank", None)
     app = JobWarden(database_url=rows.database.url.render_as_string(hide_password=False))
-    charge = app.job(idempotent=False, name=module.Charge.name)(module.Charge.target)
+    charge: Any = app.job(idempotent=False, name=module.Charge.name)(module.Charge.target)
     start(capacity=1, app="page:jw", cwd=tmp_path)
     job = charge.enqueue("ann", 500)
     _lose(rows, job)
