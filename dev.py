@@ -51,6 +51,7 @@ USAGE = """usage: python3 dev.py COMMAND [ARGUMENTS]
   test [ARGUMENTS]  run the tests on SQLite, PostgreSQL and MariaDB; arguments go to pytest
                     (--engine sqlite narrows the run, and says so)
   demo [ARGUMENTS]  run `jobwarden demo`
+  chaos [ARGUMENTS] run the kill campaign, see docs/how-to/chaos.md; --short runs all engines in five minutes
   lint              ruff, mypy, import contracts, pyright
   check             what CI runs: lint, then test
   run PROGRAM ...   run a program of .venv
@@ -63,6 +64,7 @@ def main(words: Sequence[str]) -> int:
         "setup": setup,
         "test": test,
         "demo": demo,
+        "chaos": chaos,
         "lint": lint,
         "check": check,
         "run": run,
@@ -91,6 +93,12 @@ def demo(arguments: list[str]) -> int:
     """Run the demo."""
     ensure_environment()
     return call([str(BIN / "jobwarden"), "demo", *arguments])
+
+
+def chaos(arguments: list[str]) -> int:
+    """Run the kill campaign; arguments go to it."""
+    setup(arguments)
+    return call([str(BIN / "python"), "-m", "chaos", *arguments])
 
 
 def lint(arguments: list[str]) -> int:

@@ -1,0 +1,122 @@
+"""The workload: a producer that keeps hostile jobs coming, and an operator who cancels and stops some that run.
+
+Only what an enqueue acknowledged counts as enqueued; it is in the journal before anything else is asked. Both go on
+through every fault of the database, since what they see of it is theirs to bear.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from chaos import journal
+from chaos.kinds import KINDS
+from jobwarden import JobWarden
+from jobwarden.errors import JobWardenError
+from jobwarden.store.schema import jobs
+
+BACKLOG = 60
+_TROUBLE = (DBAPIError, JobWardenError, OSError)
+_IDS_PER_LINE = 50
+
+
+class Worker(threading.Thread):
+    """A thread that does one round after another until it is told to end."""
+
+    def __init__(self, name: str, round: Callable[[], float]) -> None:
+        super().__init__(name=name, daemon=True)
+        self._round, self._over = round, threading.Event()
+        self.trouble: Counter[str] = Counter()
+
+    def run(self) -> None:
+        pause = 0.0
+        while not self._over.wait(pause):
+            try:
+                pause = self._round()
+            except _TROUBLE as error:
+                self.trouble[type(error).__name__] += 1
+                pause = 0.2
+
+    def end(self) -> None:
+        """Do no further round, and wait for the one under way."""
+        self._over.set()
+        self.join(60)
+
+
+class Producer:
+    """Enqueues ``count`` jobs, about ``rate`` a second, and never lets more than a backlog wait."""
+
+    def __init__(self, app: JobWarden, seed: int, count: int, rate: float) -> None:
+        self.acknowledged = 0
+        self._app, self._count = app, count
+        self._rng = random.Random(f"{seed} producer")
+        self._size, self._pause = max(1, round(rate / 4)), 0.25
+        self._weights = [kind.weight for kind in KINDS.values()]
+
+    def round(self) -> float:
+        """One bulk of jobs, if there is room for it; gives the pause until the next."""
+        if self.done or waiting(self._app) > BACKLOG:
+            return self._pause
+        size = min(self._size, self._count - self.acknowledged)
+        handles = self._app.enqueue_many([self._call() for _ in range(size)])
+        ids = [handle.id for handle in handles]
+        for begin in range(0, len(ids), _IDS_PER_LINE):
+            journal.write("enqueued", job="", more={"ids": ids[begin : begin + _IDS_PER_LINE]})
+        self.acknowledged += size
+        return self._pause
+
+    @property
+    def done(self) -> bool:
+        """Whether all are enqueued."""
+        return self.acknowledged >= self._count
+
+    def _call(self) -> Any:
+        kind = self._rng.choices(list(KINDS.values()), self._weights)[0]
+        least, most = kind.seconds
+        params = {"seconds": round(self._rng.uniform(least, most), 2)} if most else {}
+        return self._app.bind(kind.name, params)
+
+
+class Operator:
+    """Cancels or stops a running job now and then."""
+
+    def __init__(self, app: JobWarden, seed: int) -> None:
+        self.acted: Counter[str] = Counter()
+        self._app, self._rng = app, random.Random(f"{seed} operator")
+        names = [kind.name for kind in KINDS.values() if kind.operable]
+        self._running = sa.select(jobs.c.id).where(jobs.c.state == "running", jobs.c.job.in_(names)).limit(50)
+
+    def round(self) -> float:
+        """Act on one running job; gives the pause until the next."""
+        with self._app.database.read() as transaction:
+            running = list(transaction.execute(self._running).scalars())
+        if running:
+            wish = self._rng.choice(("cancel", "stop"))
+            job = self._rng.choice(running)
+            with contextlib.suppress(JobWardenError):  # it is over already
+                getattr(self._app, wish)(job, reason="the campaign's operator said so", actor="operator")
+                self.acted[wish] += 1
+        return self._rng.uniform(0.3, 1.2)
+
+
+def waiting(app: JobWarden) -> int:
+    """How many jobs wait for a seat."""
+    return _count(app, ("queued", "pending", "retrying"))
+
+
+def unsettled(app: JobWarden) -> int:
+    """How many jobs are neither over nor parked."""
+    return _count(app, ("queued", "pending", "retrying", "running"))
+
+
+def _count(app: JobWarden, states: tuple[str, ...]) -> int:
+    counted = sa.select(sa.func.count()).select_from(jobs).where(jobs.c.state.in_(states))
+    with app.database.read() as transaction:
+        return int(transaction.execute(counted).scalar_one())
