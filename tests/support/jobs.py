@@ -441,13 +441,17 @@ def swarm(count: int = 100, *, ctx: Context) -> None:
     """Watchers in sessions of their own, each with a child that it starts once more when that dies."""
     for _ in range(count):
         if os.fork() == 0:
-            os.setsid()
-            for _ in range(2):
-                if os.fork() == 0:
-                    time.sleep(600)
-                os.wait()
-            time.sleep(600)
+            _breed_twice()
     print("swarms", flush=True)
+    time.sleep(600)
+
+
+def _breed_twice() -> None:
+    os.setsid()
+    for _ in range(2):
+        if os.fork() == 0:
+            time.sleep(600)
+        os.wait()
     time.sleep(600)
 
 

@@ -30,6 +30,12 @@ def find_delegated(proc: str = "/proc") -> tuple[Path | None, str]:
     return folder, ""
 
 
+def take_delegated() -> Path | None:
+    """The folder of our own delegated group, laid out for seats, with this process in its leaf; or None."""
+    folder, _ = find_delegated()
+    return folder if folder is not None and Cgroups(folder).create() else None
+
+
 class Cgroups:
     """The seats' groups below a delegated folder: ``<folder>/seats/<nonce>``; the supervisor sits in a leaf beside."""
 

@@ -22,6 +22,7 @@ from jobwarden.process.body import Body
 from jobwarden.process.cgroup import Cgroups
 from jobwarden.process.exits import Exit
 from jobwarden.process.kernel import become_subreaper
+from jobwarden.process.limits import limit_open_files
 from jobwarden.process.reaping import Nursery
 from jobwarden.process.runtime_dir import RuntimeDir
 from jobwarden.process.spool import Spool
@@ -191,7 +192,10 @@ Event: TypeAlias = ZygoteReady | ZygoteBroken | SeatBorn | SeatUnable | SeatExit
 
 
 class Zygote:
-    """One zygote process as the supervisor holds it. Register ``control`` for reading and call `receive`."""
+    """One zygote process as the supervisor holds it. Register ``control`` for reading and call `receive`.
+
+    ``open_files`` is the soft limit that it and its seats begin with, where that is not this process's own.
+    """
 
     def __init__(
         self,
@@ -201,6 +205,7 @@ class Zygote:
         env: Mapping[str, str] | None = None,
         python: str = sys.executable,
         cgroup: Path | None = None,
+        open_files: int | None = None,
     ) -> None:
         self.app = app
         self.gone = False
@@ -208,6 +213,7 @@ class Zygote:
         self._env = dict(os.environ if env is None else env)
         self._python = python
         self._cgroup = cgroup
+        self._open_files = open_files
         self._cgroups = Cgroups(cgroup) if cgroup is not None else None
         self._nursery = Nursery()
         self._child: subprocess.Popen[bytes] | None = None
@@ -227,6 +233,8 @@ class Zygote:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
+        if self._open_files is not None:
+            limit_open_files(self._open_files, self._child.pid)
 
     @property
     def pid(self) -> int | None:

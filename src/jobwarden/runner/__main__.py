@@ -19,6 +19,7 @@ from setproctitle import setproctitle
 from jobwarden.config import Settings
 from jobwarden.process import identity
 from jobwarden.process.cgroup import Cgroups
+from jobwarden.process.limits import limit_open_files
 from jobwarden.process.runtime_dir import RuntimeDir
 from jobwarden.process.wire import send_packet
 from jobwarden.process.zygote import ZygoteServer, become_seat
@@ -55,6 +56,8 @@ class Runner:
         self._capture.install()
         try:
             self._import()
+            if (files := self._app.settings.open_files) is not None:
+                limit_open_files(files)
             prepare(self._app)
             _with_database()
             rehearse(lambda registry: self._child(registry, Capture(), None))
