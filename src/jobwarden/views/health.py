@@ -59,7 +59,12 @@ _resting = [
     for states in ([JobState.QUEUED], [JobState.PENDING, JobState.RETRYING], [JobState.ORPHANED])
 ]
 _page = select(jobs.c.id).order_by(jobs.c.id).limit(_BITE)
-_flown = select(attempts.c.job_id).where(in_states(attempts.c.state, IN_FLIGHT)).distinct()
+_lost = (
+    select(attempts.c.job_id)
+    .select_from(attempts.outerjoin(jobs, jobs.c.id == attempts.c.job_id))
+    .where(in_states(attempts.c.state, IN_FLIGHT), jobs.c.id.is_(None))
+    .limit(_BITE)
+)
 
 
 def _live_jobs(transaction: Transaction) -> Iterator[list[str]]:
@@ -72,14 +77,12 @@ def _live_jobs(transaction: Transaction) -> Iterator[list[str]]:
 
 
 def _every_job(transaction: Transaction) -> Iterator[list[str]]:
-    """Every job by its key, and then the jobs that attempts in flight name, for some may not be there."""
+    """Every job by its key, and then those that are not there, though attempts in flight name them."""
     bite = list(transaction.execute(_page).scalars())
     while bite:
         yield bite
         bite = list(transaction.execute(_page.where(jobs.c.id > bite[-1])).scalars())
-    named = list(transaction.execute(_flown).scalars())
-    for begin in range(0, len(named), _BITE):
-        yield named[begin : begin + _BITE]
+    yield list(dict.fromkeys(transaction.execute(_lost).scalars()))
 
 
 _given = rows("given", job_id="id")
