@@ -22,6 +22,7 @@ from chaos.plan import Fault, Scale
 from chaos.sandbox import MEMORY
 from chaos.site import SITES, Site
 from chaos.workload import Operator, Producer, Worker, unsettled
+from jobwarden.cli import roles
 
 ROOT = Path(__file__).resolve().parents[1]
 _COPIED = ("src", "chaos", "tests/support", "tests/__init__.py")
@@ -260,9 +261,12 @@ class Campaign:
 
 
 def _commands(supervisors: int) -> Mapping[str, Sequence[str]]:
-    """The daemons of a host: some workers, and whatever reaps for the whole fleet where there is such a command."""
+    """The daemons of a host: some workers, and one that reaps for the whole fleet."""
     program = [sys.executable, "-m", "jobwarden.cli", "-A", "chaos.app:jw"]
-    return {f"work{number + 1}": [*program, "work"] for number in range(supervisors)}
+    commands = {f"work{number + 1}": [*program, "work"] for number in range(supervisors)}
+    if "reap-global" in {command.name for command in roles.COMMANDS}:
+        commands["reap-global"] = [*program, "reap-global"]
+    return commands
 
 
 def _application(url: str) -> Any:

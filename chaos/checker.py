@@ -21,7 +21,6 @@ from chaos.kinds import KINDS, WISHED_AGAIN
 IN_FLIGHT = frozenset({"dispatched", "running"})
 PARKED = "orphaned"
 ENDED = frozenset({"succeeded", "failed", "canceled", "stopped"})
-_LATE = "stale_write_rejected"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +77,8 @@ class Case:
         """Of each job: attempt, first moment and last moment of life, in the order of their beginnings."""
         found: dict[str, list[tuple[str, int, int]]] = defaultdict(list)
         for attempt, lines in self.lines.items():
-            found[lines[0].job].append((attempt, lines[0].at, max(line.at for line in lines)))
+            instants = [line.at for line in lines]
+            found[lines[0].job].append((attempt, min(instants), max(instants)))
         return {job: sorted(runs, key=lambda run: run[1]) for job, runs in found.items()}
 
 
@@ -115,10 +115,13 @@ def _nothing_is_lost(case: Case, verdict: Verdict) -> None:
 def _no_two_at_once(case: Case, verdict: Verdict) -> None:
     for job, runs in case.executions.items():
         verdict.examined += len(runs)
-        for (first, _, last), (second, begun, _) in pairwise(runs):
+        first, last = "", 0
+        for attempt, begun, ended in runs:
             if begun < last:
                 overlap = (last - begun) / SECOND
-                verdict.broken(job, f"attempt {second} began {overlap:.3f} s before the last sign of life of {first}")
+                verdict.broken(job, f"attempt {attempt} began {overlap:.3f} s before the last sign of life of {first}")
+            if ended > last:
+                first, last = attempt, ended
 
 
 def _one_start_that_counts(case: Case, verdict: Verdict) -> None:
@@ -166,8 +169,9 @@ def _ends(event: Event, attempt: str) -> bool:
 def _ledger_explains(case: Case, verdict: Verdict) -> None:
     for job in case.evidence.jobs:
         verdict.examined += 1
-        events = [event for event in case.events[job.id] if event.reason != _LATE]
-        _follow(verdict, job.id, "the job", [(e.from_state, e.to_state) for e in events], job.state)
+        events = case.events[job.id]
+        moved = [event for event in events if event.level == "job" or event.attempt_to]
+        _follow(verdict, job.id, "the job", [(e.from_state, e.to_state) for e in moved], job.state)
         for attempt in case.attempts[job.id]:
             verdict.examined += 1
             moves = [(e.attempt_from, e.attempt_to) for e in events if e.attempt == attempt.id and e.attempt_to]

@@ -88,7 +88,7 @@ def markdown(found: dict[str, Any]) -> str:
     lines = [
         f"# Kill campaign on {facts['engine']}, seed {facts['seed']}",
         "",
-        f"{outcome}: {counts}, {found['journal_lines']:,} journal lines, {hosts}, {facts['seconds']:.0f} s on {facts['server']}.",
+        f"{outcome}: {counts}, {hosts}, {facts['seconds']:.0f} s on {facts['server']}.",
         "",
         *_table(("invariant", "cases", "violations"), _verdict_rows(found["verdicts"])),
         *_table(("fault", "times"), sorted(facts["faults"].items())),
