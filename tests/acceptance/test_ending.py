@@ -177,7 +177,10 @@ def test_a_swarm_that_starts_itself_again_is_ended(app: JobWarden, rows: Factori
 def frozen() -> Iterator[Path]:
     """A freezer group: what is in it while it is frozen does not die of SIGKILL."""
     group = _FREEZER / f"jobwarden-test-{os.getpid()}"
-    group.mkdir()  # whoever runs this needs a freezer of version 1, and the right to make a group in it
+    try:
+        group.mkdir()
+    except OSError as problem:
+        pytest.fail(f"this takes a freezer of version 1 ({problem}): nothing else here survives SIGKILL to be shown")
     yield group
     (group / "freezer.state").write_text("THAWED")
     eventually(lambda: _removed(group), 10)

@@ -99,6 +99,34 @@ def test_a_database_that_goes_away_loses_nothing(
         assert row["attempt_count"] - row["unspent_count"] == 1, "no budget is spent on an outage"
 
 
+def test_a_worker_that_is_told_to_end_waits_for_a_database_only_if_it_has_something_to_tell(
+    shaky: NetworkServer, client: JobWarden, runtime_dir: Path, tmp_path: Path
+) -> None:
+    rows, gate = Factories(client.database), tmp_path / "gate"
+    with (
+        Worker(_url(client), runtime_dir, capacity=1) as busy,
+        Worker(_url(client), runtime_dir, capacity=1, lanes=["nobody"]) as idle,
+    ):
+        for worker in (busy, idle):
+            worker.await_ready()
+        job = client.enqueue("wait_for", {"gate": str(gate), "lines": 1})
+        await_said(rows, job)
+        shaky.stop("fast")
+        for worker in (busy, idle):
+            worker.expect("the database cannot be used")
+            worker.signal(signal.SIGTERM)
+        assert idle.wait() == 0
+        assert "this worker ends without telling it" in idle.log
+        idle.gone()
+        gate.touch()
+        eventually(lambda: list(runtime_dir.glob("*/outcomes/*.json")), PATIENCE)
+        assert busy.running, "it has an outcome to tell"
+        shaky.start()
+        assert busy.wait() == 0
+        busy.gone()
+        assert job.refresh().state == "succeeded"
+
+
 def _marking(client: JobWarden, n: int, marks: Path) -> JobHandle:
     name = ("append", "append_guarded")[n % 2]
     return client.enqueue(

@@ -13,13 +13,15 @@ from typing import Any
 from jobwarden.daemons.crew import Crew, Hold
 from jobwarden.daemons.desk import Desk
 from jobwarden.daemons.guard import Guard
-from jobwarden.daemons.judge import judge, released
+from jobwarden.daemons.judge import in_light_of_ending, judge, released
 from jobwarden.daemons.narrator import Narrator
 from jobwarden.daemons.outbox import Outbox
 from jobwarden.daemons.watch import Watched
 from jobwarden.domain.report import Report
 from jobwarden.domain.stamp import ProcessId
+from jobwarden.process import probe
 from jobwarden.process.exits import Exit
+from jobwarden.process.forensics import OomWatch
 from jobwarden.process.runtime_dir import RuntimeDir
 
 _PAUSES = (0.02, 0.25)  # between two searches for what is left: at first, and at most
@@ -41,6 +43,7 @@ class Burial:
     ) -> None:
         self._crew, self._desk, self._guard, self._outbox = crew, desk, guard, outbox
         self._runtime, self._narrator, self._unwatch, self._clock = runtime, narrator, unwatch, clock
+        self._ooms = OomWatch(probe.oom_kills)
         self._unproven: dict[str, Hold] = {}
         self._pause = _PAUSES[0]
         self._prove_at = 0.0
@@ -63,6 +66,7 @@ class Burial:
 
     def prove(self, now: float) -> None:
         """Judge the attempts of dead seats of which nothing is alive any more; called on every round."""
+        self._ooms.look(now)
         if not self._unproven or now < self._prove_at:
             return
         for hold in self._guard.gone(list(self._unproven.values()), now):
@@ -95,7 +99,7 @@ class Burial:
             self.clear(hold, [])
 
     def _judge(self, hold: Hold, watched: Watched, end: Exit, now: float) -> None:
-        told = watched.told or self._left(watched)
+        told = watched.told or self._left(watched, now)
         if watched.started is not None:
             if not hold.pooled:
                 watched.out_end = watched.err_end = None
@@ -106,7 +110,8 @@ class Burial:
         elif watched.started is None:
             report = released(watched, end)
         else:
-            report = judge(watched, end, None, now, oom_killed=hold.seat.body.out_of_memory())
+            oom_killed = hold.seat.body.out_of_memory()
+            report = judge(watched, end, None, now, oom_killed=oom_killed, oom_near=self._ooms.near(now))
             watched.say("error", report.reason or "", "reaped")
             self._narrator.ended(watched.claim.job, watched.id, report.reason or "")
         report = replace(report, exit_code=end.code, signal=end.signal)
@@ -114,9 +119,9 @@ class Burial:
         if told is not None and not hold.pooled:
             self._outbox.batch.exits.append(_facts(watched, end))
 
-    def _left(self, watched: Watched) -> Report | None:
+    def _left(self, watched: Watched, now: float) -> Report | None:
         left = self._runtime.read_outcome(watched.id)
-        return self._desk.in_light_of_ending(watched, left) if left is not None else None
+        return in_light_of_ending(watched, left, now) if left is not None else None
 
     def _note_exit(self, hold: Hold, watched: Watched, end: Exit) -> None:
         watched.out_end = watched.err_end = None

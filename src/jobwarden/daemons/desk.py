@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any
 
 from jobwarden.config import Settings
 from jobwarden.daemons.crew import Crew, Hold
-from jobwarden.daemons.judge import judge
+from jobwarden.daemons.judge import in_light_of_ending
 from jobwarden.daemons.narrator import Narrator
 from jobwarden.daemons.outbox import Outbox
 from jobwarden.daemons.watch import Watched, Why
 from jobwarden.daemons.writer import Result
 from jobwarden.domain.claims import Claim, Isolation
-from jobwarden.domain.report import Outcome, Report
+from jobwarden.domain.report import Report
 from jobwarden.lifecycle.claim import Seated
 from jobwarden.process.seats import SeatClosed
 
@@ -134,17 +133,6 @@ class Desk:
         else:
             self._crew.take(hold, watched.id)
 
-    def in_light_of_ending(self, watched: Watched, report: Report) -> Report:
-        """What a child says, given why it was being ended: an exceeded limit is a failure, a drain no wish to stop."""
-        ending = watched.ending
-        if ending is None or report.outcome is Outcome.SUCCEEDED:
-            return report
-        if ending.why is Why.TIMEOUT:
-            return judge(watched, None, report, self._clock())
-        if ending.why is Why.SHUTDOWN and report.outcome is Outcome.STOPPED:
-            return replace(report, outcome=Outcome.DRAINED, reason=report.reason or f"stopped: {ending.words}")
-        return report
-
     def commit_starts(self, now: float) -> None:
         """Commit the starts after which no outcome came soon; otherwise start and end are one write."""
         for attempt_id, watched in list(self._starting.items()):
@@ -179,7 +167,7 @@ class Desk:
         out, err = watched.out_end, watched.err_end = frame["out"], frame["err"]
         if watched.started is not None and (out > watched.out or err > watched.err):
             watched.listen(hold.seat.spool, final=True)
-        report = self.in_light_of_ending(watched, report)
+        report = in_light_of_ending(watched, report, now)
         if frame.get("left") or _ends_with_its_process(hold, watched):
             self._withhold(hold, watched, report, now)
             return

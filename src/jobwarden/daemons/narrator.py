@@ -130,5 +130,8 @@ class Narrator:
     def stranded(self, job_id: str, state: str) -> None:
         log.error("job %s ran without an attempt in flight, which cannot happen: it is %s now", job_id, state)
 
+    def unheard(self) -> None:
+        log.warning("the database is away and nothing waits for it: this worker ends without telling it")
+
     def stopped(self, why: str) -> None:
         log.info("stopped: %s", why)

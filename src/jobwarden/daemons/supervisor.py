@@ -35,6 +35,7 @@ _WATCH_INTERVAL = 0.25
 _SLACK = 10.0  # for the writer's rests between tries
 _RELISTEN = 5.0
 _LISTEN_ANEW = 300.0
+_MOMENT = 2.0  # how long a worker that is told to end and has nothing to tell waits for a database that is away
 _GOODBYE = 5.0  # how long seats that have nothing to do may take to go
 _BREATH = 0.005  # under load the writer rests at most this long between batches, so that more gathers
 
@@ -169,12 +170,16 @@ class Supervisor:
         """Say that this worker stopped, and let go of everything."""
         worker = self._owner.worker_id
         self._outbox.act(lambda transaction: workers.set_state(transaction, worker, WorkerState.STOPPED, signal_name))
-        self._writer.close(self._outbox.take(), self._settings.statement_timeout)
+        self._writer.close(self._outbox.take(), self._patience_with_the_last_word)
         for result in self._writer.take():
             result.batch.committed()
         if self._listener is not None:
             self._listener.close()
         self.crew.abandon()
+
+    @property
+    def _patience_with_the_last_word(self) -> float:
+        return _MOMENT if self._outage_since is not None else self._settings.statement_timeout
 
     # -- the writer ---------------------------------------------------------------------------------------------------
 
@@ -338,8 +343,11 @@ class Supervisor:
         if not self.draining:
             return False
         self._mind_the_window(now)
-        if self.crew.where or self._outbox.batch.waits:
+        if self.crew.where or self._outbox.batch.tells or self._writer.unsettled:
             self._quiet_since = now
+        if self._outage_since is not None and now - self._quiet_since > _MOMENT:
+            self._narrator.unheard()
+            return True
         return self._writer.idle and (self.crew.empty or now - self._quiet_since > _GOODBYE)
 
     def _mind_the_window(self, now: float) -> None:

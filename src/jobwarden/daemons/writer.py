@@ -78,6 +78,11 @@ class Batch:
             act()
 
     @property
+    def tells(self) -> bool:
+        """Whether it says anything of attempts that is said nowhere else."""
+        return bool(self.settlements or self.judgements or self.starts or self.records or self.exits)
+
+    @property
     def waits(self) -> bool:
         """Whether somebody waits for this batch; log lines and exit facts alone can gather longer."""
         return bool(
@@ -139,6 +144,7 @@ class Writer(threading.Thread):
         self._shuffle = random.shuffle if racing else None
         self._ready = threading.Condition()
         self._next: Batch | None = None
+        self._current: Batch | None = None
         self._busy = False
         self._closing = False
         self._results: deque[Result] = deque()
@@ -152,6 +158,11 @@ class Writer(threading.Thread):
     def idle(self) -> bool:
         """Whether an offer would be taken up at once, and rests on all that is committed: no result waits."""
         return not self._busy and self._next is None and not self._results
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether anything about attempts waits here to be committed."""
+        return any(batch is not None and batch.tells for batch in (self._next, self._current))
 
     @property
     def quiet_for(self) -> float:
@@ -198,6 +209,7 @@ class Writer(threading.Thread):
             while (batch := self._await()) is not None:
                 result = self._commit(batch)
                 self._results.append(result)
+                self._current = None
                 self._busy = False
                 self._wake()
         except BaseException as error:  # the loop must see it and end the process
@@ -210,7 +222,8 @@ class Writer(threading.Thread):
         with self._ready:
             while self._next is None and not self._closing:
                 self._ready.wait()
-            batch, self._next = self._next, None
+            batch = self._current = self._next
+            self._next = None
             self._busy = batch is not None
             self._ready.notify_all()
             return batch
