@@ -155,6 +155,24 @@ def test_a_hook_whose_supervisor_is_killed_answers_all_the_same(
     worker.gone()
 
 
+def test_what_a_reaper_finds_lost_is_asked_too(
+    app: JobWarden, rows: Factories, start: Start, tmp_path: Path, gate: Path
+) -> None:
+    first = start(capacity=1)
+    job = app.enqueue("Pay", {"book": str(tmp_path / "book"), "gate": str(gate)})
+    await_said(rows, job)
+    first.signal(signal.SIGSTOP)  # so that it cannot see its child die
+    lost = _lose(rows, job)
+    first.kill()
+    await_state(job, "retrying", "queued")
+    start(capacity=1)
+    assert await_state(job, "succeeded").result == {"found": ["1"]}
+    found, asked = rows.attempts_of(job.id)
+    assert (found["state"], found["purpose"], asked["purpose"]) == ("orphaned", "run", "reconcile")
+    assert found["fencing_token"] > lost["fencing_token"], "whoever held it is fenced out"
+    assert (tmp_path / "book").read_text() == "1\n"
+
+
 _APP = """
 from jobwarden import JobWarden
 jw = JobWarden()
