@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import sys
@@ -83,6 +84,7 @@ class Campaign:
     def run(self) -> dict[str, Any]:
         """The campaign; its report as data."""
         self._freeze_code()
+        logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)  # connections are lost here all the time
         os.environ[journal.PATH_VARIABLE] = str(self._journal)
         self._journal.touch()
         if SITES[self._wishes.engine].networked:
@@ -262,7 +264,7 @@ class Campaign:
 
 def _commands(supervisors: int) -> Mapping[str, Sequence[str]]:
     """The daemons of a host: some workers, and one that reaps for the whole fleet."""
-    program = [sys.executable, "-m", "jobwarden.cli", "-A", "chaos.app:jw"]
+    program = [sys.executable, "-m", "jobwarden.cli", "--debug", "-A", "chaos.app:jw"]
     commands = {f"work{number + 1}": [*program, "work"] for number in range(supervisors)}
     if "reap-global" in {command.name for command in roles.COMMANDS}:
         commands["reap-global"] = [*program, "reap-global"]

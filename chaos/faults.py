@@ -192,7 +192,8 @@ class Injector:
         for number in (signal.SIGSTOP, signal.SIGKILL, signal.SIGKILL):
             for proc in host.processes():
                 proc.signal(number)
-                self._frozen.pop((proc.pid, proc.start_time), None)
+                if frozen := self._frozen.pop((proc.pid, proc.start_time), None):
+                    frozen.injury.ended = boottime()
 
     def _heal(self, host: Host, injury: Injury) -> None:
         host.heal()

@@ -64,8 +64,9 @@ KINDS: dict[str, Kind] = {
         _bad_once("segfaults", 1, "lost"),
         _bad_once("forking_dies", 2, "lost"),
         _bad("dies_once", 2, "lost", idempotent=False),
-        _bad("stubborn", 3, "failed", idempotent=False, operable=True),
-        _bad("overdue", 2, "failed", seconds=(3.0, 3.0)),
+        # what is over its limit is ended, and who ended it may die before it can say why
+        _bad("stubborn", 3, "failed", "lost", idempotent=False, operable=True),
+        _bad("overdue", 2, "failed", "lost", seconds=(3.0, 3.0)),
     )
 }
 #: Where a handler itself asked to be run again, a second start is what it wished for.
