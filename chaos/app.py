@@ -15,7 +15,7 @@ from typing import Any
 
 from chaos import journal
 from chaos.kinds import KINDS
-from jobwarden import Backoff, Context, JobWarden, Snooze
+from jobwarden import Backoff, Context, JobWarden, Outcome, Snooze
 
 APP = "chaos.app:jw"
 _HEARTBEAT = 0.1
@@ -36,7 +36,7 @@ def _job(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Note a job under its function's name, as its kind describes it."""
 
     def note(function: Callable[..., Any]) -> Callable[..., Any]:
-        kind = KINDS[function.__name__]
+        kind = KINDS[options.get("name", function.__name__)]
         base = {"name": kind.name, "idempotent": kind.idempotent, "isolation": kind.isolation}
         _declared.append((function, {**base, "backoff": _SOON, "max_attempts": 20, "grace": 0.5, **options}))
         return function
@@ -173,6 +173,31 @@ def snoozing(*, ctx: Context) -> int:
         raise Snooze(0.3)
     told.end()
     return ctx.attempt_number
+
+
+@_job(name="reconciling")
+class Reconciling:
+    """Has its effect late, and can tell from the journal whether a lost attempt had it."""
+
+    seconds: float
+
+    def run(self, ctx: Context) -> int:
+        told = _Told(ctx)
+        told.live(self.seconds)
+        told.effect()
+        told.live(0.2)
+        told.end()
+        return ctx.attempt_number
+
+    def reconcile(self, ctx: Context) -> Outcome:
+        journal.write("reconcile", **_facts(ctx))
+        lost = ctx.lost_attempt
+        seen = {line.event for line in journal.of(lost.id)}
+        if "end" in seen:
+            return Outcome.ran({"found": lost.number})
+        if "effect" in seen:
+            return Outcome.unknown("it had its effect and did not come to its end")
+        return Outcome.did_not_run("the journal knows of no effect")
 
 
 # -- the ill-behaved --------------------------------------------------------------------------------------------------

@@ -78,7 +78,7 @@ class Campaign:
             if wishes.replay
             else plan.draw(wishes.seed, wishes.faults, self._hosts_wanted, networked, self._scale)
         )
-        self._shown = 0.0
+        self._shown, self._busy = 0.0, 1.0
         self._line: list[str] = []
 
     def run(self) -> dict[str, Any]:
@@ -105,6 +105,7 @@ class Campaign:
             for worker in workers:
                 worker.start()
             self._inflict(injector, producer)
+            self._busy = time.monotonic() - begun
         finally:
             injector.finish()
             for worker in workers:
@@ -130,6 +131,7 @@ class Campaign:
             notes={
                 "clock drift, s": round(self._clocks.drift, 4),
                 "settled after, s": round(took, 1),
+                "jobs per second": round(len(evidence.jobs) / self._busy, 1),
                 "trouble of clients": sum(sum(worker.trouble.values()) for worker in workers),
             },
         )
@@ -239,6 +241,7 @@ class Campaign:
             leftovers=leftovers,
             bounds=Bounds(self._scale.fence, self._scale.budget, self._bound, took, 0.05 + self._clocks.drift),
             counters=counters,
+            findings=[f"{found.invariant} {found.id}: {found.detail}" for found in app.health(deep=True)],
         )
 
     def _daemons(self, hosts: Sequence[Host]) -> dict[str, int]:

@@ -130,7 +130,7 @@ def _one_start_that_counts(case: Case, verdict: Verdict) -> None:
             continue
         verdict.examined += 1
         started = [run.id for run in case.attempts[job.id] if _could_have_acted(case.lines[run.id])]
-        allowed = 1 + sum(_acted_again(event) for event in case.events[job.id])
+        allowed = 1 + sum(_acted_again(event) for event in case.events[job.id]) + _asked(case, job.id, started)
         if len(started) > allowed:
             verdict.broken(job.id, f"its handler was entered {len(started)} times: {', '.join(started)}")
 
@@ -139,6 +139,13 @@ def _could_have_acted(lines: Iterable[Line]) -> bool:
     lines = list(lines)
     entered = any(line.event == "start" for line in lines)
     return entered and not any(line.event == "end" and line.more.get("fate") in WISHED_AGAIN for line in lines)
+
+
+def _asked(case: Case, job: str, started: Iterable[str]) -> int:
+    """How many starts had no effect, and were asked about before the job ran again."""
+    answers = len([event for event in case.events[job] if event.context.get("outcome") == "did not run"])
+    harmless = sum(not any(line.event == "effect" for line in case.lines[attempt]) for attempt in started)
+    return min(answers, harmless)
 
 
 def _acted_again(event: Event) -> bool:
@@ -182,6 +189,8 @@ def _ledger_explains(case: Case, verdict: Verdict) -> None:
         if opened and opened[-1] != job.current_attempt:
             verdict.broken(job.id, f"its current attempt is {job.current_attempt}, the ledger's last is {opened[-1]}")
     _counted(case, verdict)
+    for words in case.evidence.findings:
+        verdict.broken("", f"health: {words}")
 
 
 def _follow(verdict: Verdict, job: str, whose: str, moves: Sequence[tuple[str | None, str | None]], state: str) -> None:
@@ -246,7 +255,11 @@ def _healthy_is_left_alone(case: Case, verdict: Verdict) -> None:
 
 
 def _wished(case: Case, attempt: Attempt, end: Event) -> bool:
-    wished = any(event.context.get("wish") for event in case.events[attempt.job] if event.id < end.id)
+    wished = False
+    for event in case.events[attempt.job]:
+        if event.id >= end.id:
+            break
+        wished = (wished or bool(event.context.get("wish"))) and not _acted_again(event)
     return wished and end.to_state in ("canceled", "stopped")
 
 

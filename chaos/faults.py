@@ -22,7 +22,8 @@ from chaos.journal import boottime
 from chaos.plan import Fault, Scale
 from chaos.site import Site, SQLiteSite, Undo
 
-_LOOK, _PATIENCE, _DARK = 0.2, 3.0, 0.5
+_LOOK, _PATIENCE, _DARK, _BEHIND = 0.2, 3.0, 0.5, 5.0
+_SIGNALS = {"kill": signal.SIGKILL, "freeze": signal.SIGSTOP, "term": signal.SIGTERM, "hup": signal.SIGHUP}
 
 
 @dataclass(slots=True)
@@ -54,6 +55,7 @@ class Injector:
         self._orders = itertools.count()
         self._unwatched: dict[tuple[int, int], float] = {}
         self._cut: set[str] = set()
+        self._next = time.monotonic()
 
     @property
     def signals(self) -> int:
@@ -61,10 +63,14 @@ class Injector:
         return sum(count for what, count in self.counts.items() if what.startswith(("kill", "freeze")))
 
     def inject(self, fault: Fault) -> None:
-        """Wait for the fault's pause, then do it; one that finds nobody to hit is counted as missed."""
-        self.wait(fault.pause)
+        """Wait until it is its time, then do it; one that finds nobody to hit is counted as missed.
+
+        A pause counts from when the fault before it was due, so that a slow one does not delay all that follow.
+        """
+        self._next = max(self._next + fault.pause, time.monotonic() - _BEHIND)
+        self.wait(self._next - time.monotonic())
         host = self._hosts[fault.host % len(self._hosts)]
-        if fault.what in ("kill", "freeze"):
+        if fault.what in _SIGNALS:
             done = self._hit(fault, host)
         elif fault.what in ("kill host", "kill init", "wipe", "cut"):
             done = self._hit_host(fault, host)
@@ -101,11 +107,10 @@ class Injector:
             return False
         host, proc = found
         injury = self._injury(fault, host, proc)
-        number = signal.SIGKILL if fault.what == "kill" else signal.SIGSTOP
-        if not proc.signal(number):
+        if not proc.signal(_SIGNALS[fault.what]):
             return False
         self.injuries.append(injury)
-        if number == signal.SIGKILL:
+        if fault.what != "freeze":
             injury.ended = boottime()
             return True
         key = (proc.pid, proc.start_time)

@@ -68,6 +68,13 @@ def read(path: Path) -> list[Line]:
     return sorted(_lines(path), key=lambda line: line.at)
 
 
+def of(attempt: str) -> list[Line]:
+    """The lines of one attempt, for a handler that looks back."""
+    with open(os.environ[PATH_VARIABLE], "rb") as file:
+        found = [Line(**json.loads(raw)) for raw in file if attempt.encode() in raw]
+    return [line for line in found if line.attempt == attempt]
+
+
 def _lines(path: Path) -> Iterator[Line]:
     with path.open("rb") as file:
         for raw in file:

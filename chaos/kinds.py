@@ -57,6 +57,7 @@ KINDS: dict[str, Kind] = {
         _good("forking", 4, seconds=(0.1, 0.4)),
         _good("forking_long", 3, idempotent=False, seconds=(2.0, 5.0), operable=True),
         _good("checkpointing", 4, seconds=(1.0, 4.0), operable=True),
+        _good("reconciling", 6, idempotent=False, seconds=(0.3, 3.0), operable=True),
         _bad_once("snoozing", 4, "snoozed"),
         _bad_once("raises", 4, "failed"),
         _bad_once("exits", 2, "failed", "lost"),

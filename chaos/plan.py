@@ -48,6 +48,7 @@ class Scale:
 
 _KILLS = {"child": 22, "seat": 8, "zygote": 6, "supervisor": 10, "local reaper": 7, "global reaper": 4}
 _FREEZES = {"child": 6, "seat": 2, "zygote": 4, "supervisor": 7, "local reaper": 5, "global reaper": 3}
+_DEPLOYS = {"term": 3, "hup": 2}
 _HOST = {"kill host": 2, "kill init": 1, "wipe": 1}
 _DATABASE = {"restart fast": 1, "restart immediate": 1, "terminate": 3, "read only": 1, "outage": 1, "hang": 1}
 _NETWORK = {"cut both": 1.0, "cut in": 0.5, "cut out": 0.5}
@@ -74,6 +75,7 @@ def load(path: Path) -> list[Fault]:
 def _menu(networked: bool) -> dict[tuple[str, str], float]:
     menu: dict[tuple[str, str], float] = {("kill", role): weight for role, weight in _KILLS.items()}
     menu |= {("freeze", role): weight for role, weight in _FREEZES.items()}
+    menu |= {(what, "supervisor"): weight for what, weight in _DEPLOYS.items()}
     menu |= {(what, ""): weight for what, weight in _HOST.items()}
     if networked:
         menu |= {(what, ""): weight for what, weight in (*_DATABASE.items(), *_NETWORK.items())}

@@ -109,9 +109,21 @@ def write(found: dict[str, Any], folder: Path) -> Path:
     """Both forms into a folder, named by engine and seed; the path of the Markdown."""
     folder.mkdir(parents=True, exist_ok=True)
     base = folder / f"{found['facts']['engine']}-{found['facts']['seed']}"
-    base.with_suffix(".json").write_text(json.dumps(found, indent=1, default=str) + "\n")
+    base.with_suffix(".json").write_text(_compact(found))
     base.with_suffix(".md").write_text(markdown(found))
     return base.with_suffix(".md")
+
+
+def _compact(found: dict[str, Any]) -> str:
+    """JSON with a line for each entry of a list: to be compared, and not to be scrolled for ever."""
+    parts = []
+    for key, value in found.items():
+        if isinstance(value, list):
+            rows = ",\n  ".join(json.dumps(row, default=str) for row in value)
+            parts.append(f"{json.dumps(key)}: [\n  {rows}\n ]")
+        else:
+            parts.append(f"{json.dumps(key)}: {json.dumps(value, default=str)}")
+    return "{\n " + ",\n ".join(parts) + "\n}\n"
 
 
 def _first_jobs(verdicts: Iterable[Verdict]) -> list[str]:

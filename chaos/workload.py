@@ -19,12 +19,13 @@ from sqlalchemy.exc import DBAPIError
 from chaos import journal
 from chaos.kinds import KINDS
 from jobwarden import JobWarden
-from jobwarden.errors import JobWardenError
+from jobwarden.errors import JobWardenError, WrongState
 from jobwarden.store.schema import jobs
 
 BACKLOG = 60
 _TROUBLE = (DBAPIError, JobWardenError, OSError)
 _IDS_PER_LINE = 50
+_REASON = "the campaign's operator said so"
 
 
 class Worker(threading.Thread):
@@ -85,25 +86,37 @@ class Producer:
 
 
 class Operator:
-    """Cancels or stops a running job now and then."""
+    """Cancels or stops a running job now and then, and has a parked one run again."""
 
     def __init__(self, app: JobWarden, seed: int) -> None:
         self.acted: Counter[str] = Counter()
         self._app, self._rng = app, random.Random(f"{seed} operator")
         names = [kind.name for kind in KINDS.values() if kind.operable]
         self._running = sa.select(jobs.c.id).where(jobs.c.state == "running", jobs.c.job.in_(names)).limit(50)
+        self._parked = sa.select(jobs.c.id).where(jobs.c.state == "orphaned").limit(50)
 
     def round(self) -> float:
-        """Act on one running job; gives the pause until the next."""
-        with self._app.database.read() as transaction:
-            running = list(transaction.execute(self._running).scalars())
-        if running:
-            wish = self._rng.choice(("cancel", "stop"))
-            job = self._rng.choice(running)
-            with contextlib.suppress(JobWardenError):  # it is over already
-                getattr(self._app, wish)(job, reason="the campaign's operator said so", actor="operator")
-                self.acted[wish] += 1
+        """Act on one job; gives the pause until the next."""
+        act = self._rng.choice((self._end_one, self._end_one, self._run_one_again))
+        with contextlib.suppress(WrongState):  # it went on meanwhile
+            act()
         return self._rng.uniform(0.3, 1.2)
+
+    def _end_one(self) -> None:
+        wish = self._rng.choice(("cancel", "stop"))
+        if job := self._one_of(self._running):
+            getattr(self._app, wish)(job, reason=_REASON, actor="operator")
+            self.acted[wish] += 1
+
+    def _run_one_again(self) -> None:
+        if job := self._one_of(self._parked):
+            self._app.retry(job, reason=_REASON, actor="operator", force=True)
+            self.acted["retry"] += 1
+
+    def _one_of(self, asked: sa.Select[Any]) -> str | None:
+        with self._app.database.read() as transaction:
+            found = list(transaction.execute(asked).scalars())
+        return self._rng.choice(found) if found else None
 
 
 def waiting(app: JobWarden) -> int:

@@ -273,6 +273,11 @@ def test_a_forged_violation_is_found(forge: Callable[[Tale], None], invariant: s
     assert job in broken(tale).get(invariant, [])
 
 
+def test_what_the_health_check_finds_breaks_the_ledger() -> None:
+    evidence = replace(clean().evidence(), findings=["a rule: a sentence"])
+    assert [len(verdict.violations) for verdict in check(evidence)] == [0, 0, 0, 0, 1, 0, 0, 0]
+
+
 def test_counters_that_are_wrong_break_the_ledger() -> None:
     evidence = replace(clean().evidence(), counters={"succeeded": 3, "canceled": 1, "orphaned": 1})
     assert [len(verdict.violations) for verdict in check(evidence)] == [0, 0, 0, 0, 1, 0, 0, 0]
@@ -330,3 +335,27 @@ def test_a_second_start_is_right_where_the_handler_or_the_operator_asked_for_it(
     tale.event("restarted", 6, "queued", "orphaned", actor="operator")
     tale.attempt("restarted", 2, 7, 9)
     assert broken(tale) == {}
+
+
+@pytest.mark.parametrize(("event", "found"), [("alive", {}), ("effect", {"I3": ["asked"]})])
+def test_a_second_start_is_right_after_a_hook_found_that_the_first_had_no_effect(
+    event: str, found: dict[str, list[str]]
+) -> None:
+    tale = Tale()
+    tale.job("asked", "reconciling", idempotent=False)
+    lost = tale.attempt("asked", 1, 2, 5, "failed", "retrying", "lost", silent=True)
+    tale.line("start", 2.1, "asked", lost)
+    tale.line(event, 2.2, "asked", lost)
+    tale.injure("kill", 4, 4, lost)
+    tale.event("asked", 5.1, "queued", "retrying")
+    tale.attempt("asked", 2, 5.2, 5.5, "succeeded", "queued", "did not run", silent=True)
+    tale.change(tale.attempts, "asked.2", purpose="reconcile")
+    tale.attempt("asked", 3, 7, 9)
+    assert broken(tale) == found
+
+
+def test_a_wish_explains_nothing_once_the_operator_had_the_job_run_again() -> None:
+    tale = clean()
+    tale.event("canceled", 7, "queued", "canceled", actor="operator")
+    tale.attempt("canceled", 2, 8, 9, "canceled", "canceled")
+    assert broken(tale) == {"I7": ["canceled"]}

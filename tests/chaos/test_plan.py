@@ -30,6 +30,7 @@ def test_every_sort_of_fault_is_drawn_and_lasts_as_long_as_it_should() -> None:
     roles = {"child", "seat", "zygote", "supervisor", "local reaper", "global reaper"}
     assert {fault.role for fault in faults if fault.what == "kill"} == roles
     assert {fault.role for fault in faults if fault.what == "freeze"} == roles
+    assert {fault.role for fault in faults if fault.what in ("term", "hup")} == {"supervisor"}
     assert {fault.what for fault in faults if not fault.role} == {
         *("kill host", "kill init", "wipe", "restart", "terminate", "read only", "outage", "hang", "cut")
     }
