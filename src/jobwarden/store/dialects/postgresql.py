@@ -18,7 +18,7 @@ _CONFLICTS = {"40001", "40P01", "55P03", "57014", "55006"}
 _BY_KEY = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c join_collapse_limit=1 -c jit=off"
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 _SEVERAL_HOSTS = re.compile(
-    r"(?P<before>postgresql(\+\w+)?://([^/?]*@)?)(?P<hosts>[^/?@,]+(,[^/?@,]+)+)(?P<after>.*)\Z", re.S
+    r"(?P<before>postgresql(\+\w+)?://([^/?]*@)?)(?P<hosts>[^/?@,]+(,[^/?@,]+)+)(?P<after>.*)\Z", re.DOTALL
 )
 _BLOCK = 512  # lines sent at once: the server reads them while the next are made
 _LOST_CLASSES = ("08", "53", "57P", "58", "25P03", "25P04")  # the last: its transaction rested too long
