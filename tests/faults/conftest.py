@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -78,7 +79,7 @@ def launch(through: str, runtime_dir: Path) -> Iterator[Start]:
     """Start a worker that goes through the proxy; whatever is left of it is ended after the test."""
     with ExitStack() as stack:
 
-        def launched(url: str = through, env: dict[str, str] | None = None, **wishes: object) -> Worker:
+        def launched(url: str = through, env: dict[str, str] | None = None, **wishes: Any) -> Worker:
             worker = Worker(url, runtime_dir, env={**QUICK, **(env or {})}, **wishes)
             return stack.enter_context(worker).await_ready()
 

@@ -67,7 +67,7 @@ class Proxy:
         self._refuses = False
         self._traps: list[Trap] = []
         self._lines: dict[int, _Line] = {}
-        self._count = 0
+        self.accepted = 0
         self._lock = threading.Lock()
         self._open = True
         self._listener = self._listen(0)
@@ -103,6 +103,11 @@ class Proxy:
         """From now on take what is said that way, and drop it; connections stay open, new ones open too."""
         for name in self._swallows:
             self._swallows[name] = way in (name, "both")
+
+    def forget(self) -> None:
+        """What is said over the connections there are now is lost from now on; new ones are not touched."""
+        for line in list(self._lines.values()):
+            line.forget()
 
     def hold(self) -> None:
         """From now on keep what is said, to pass it on when healed."""
@@ -168,8 +173,8 @@ class Proxy:
                     client.close()
                     continue
                 client.settimeout(None)
-                self._count += 1
-                self._lines[self._count] = line = _Line(self, self._count, client)
+                self.accepted += 1
+                self._lines[self.accepted] = line = _Line(self, self.accepted, client)
                 line.start()
 
     def _gone(self, number: int) -> None:
@@ -218,6 +223,9 @@ class _Line:
                 with contextlib.suppress(OSError):
                     end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                     end.shutdown(socket.SHUT_RDWR)
+
+    def forget(self) -> None:
+        self._deaf = self._dumb = True
 
     def _up(self) -> None:
         try:

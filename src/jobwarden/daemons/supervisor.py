@@ -146,7 +146,7 @@ class Supervisor:
     def perish(self) -> None:
         """Others have taken what was ours: end every process of it, and settle nothing."""
         until = self._loop.clock() + _GOODBYE
-        while self.crew.holds and self._loop.clock() < until:
+        while self.crew.lives and self._loop.clock() < until:
             self.crew.end_all()
             self._loop.wait(_BREATH)
             self.crew.reap()
@@ -197,8 +197,9 @@ class Supervisor:
             batch.admit = not self.draining
         if now >= self._beat_at:
             self._beat_at = now + settings.beat_interval
-            batch.load, batch.held = len(self.crew.where), list(self.crew.where)
-            batch.listen = now >= self._listen_at
+            if not (self.draining and self.crew.empty):  # else a slow database keeps the writer from ever being idle
+                batch.load, batch.held = len(self.crew.where), list(self.crew.where)
+                batch.listen = now >= self._listen_at
         if now >= self._pace.due and not self.draining and self.crew.ready is not None:
             batch.vacancies = self.crew.vacancies(settings.prefetch)
             batch.lanes = settings.lanes
