@@ -13,6 +13,7 @@ import pytest
 
 from jobwarden import JobHandle, JobWarden
 from jobwarden.store import schema
+from jobwarden.views.jobs import shown
 from tests.acceptance.conftest import Start
 from tests.support.factories import Factories
 from tests.support.hosts import PATIENCE, ROOT, await_said, await_state
@@ -171,6 +172,9 @@ def test_what_a_reaper_finds_lost_is_asked_too(
     assert (found["state"], found["purpose"], asked["purpose"]) == ("orphaned", "run", "reconcile")
     assert found["fencing_token"] > lost["fencing_token"], "whoever held it is fenced out"
     assert (tmp_path / "book").read_text() == "1\n"
+    with app.database.read() as transaction:
+        view = shown(transaction, job.id)
+    assert (view.reconciles, [attempt.purpose for attempt in view.attempts]) == (True, ["run", "reconcile"])
 
 
 _APP = """

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from jobwarden.cli import output
 from jobwarden.cli.output import duration, fields, heading, instant, say, since, size, table
+from jobwarden.domain.claims import Purpose
 from jobwarden.domain.states import JobState
 from jobwarden.views.explain import Explanation
 from jobwarden.views.fleet import Flight, WorkerLine
@@ -256,6 +257,7 @@ def _attempt(attempt: AttemptView) -> None:
     usage = f"{(attempt.user_ms or 0) / 1000:.2f}s user, {(attempt.system_ms or 0) / 1000:.2f}s system"
     fields(
         [
+            ("  purpose", None if attempt.purpose == Purpose.RUN else "to ask its reconcile hook what a lost one did"),
             ("  process", f"{child}, nonce {attempt.proc_nonce}"),
             ("  under", f"{supervisor}, worker {attempt.worker_id}"),
             ("  on", f"{attempt.hostname} ({attempt.pid_scope}), token {attempt.fencing_token}"),

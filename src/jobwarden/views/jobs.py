@@ -91,6 +91,7 @@ class AttemptView:
     child_start_time: int | None
     child_inode: int | None
     proc_nonce: str | None
+    purpose: str
     isolation: str | None
     isolation_reason: str | None
     created_at: datetime
@@ -174,6 +175,8 @@ class JobView:
     backoff: dict[str, Any] | None
     isolation: str | None
     on_lost: str | None
+    reconciles: bool
+    purpose: str
     timeout_sec: float | None
     max_runtime_sec: float | None
     grace_sec: float | None
