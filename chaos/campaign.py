@@ -37,7 +37,7 @@ SETTINGS: dict[str, Any] = {
     "statement_timeout": 5.0,
     "connect_timeout": 2.0,
     "poll_idle": 1.0,
-    "capacity": 5,
+    "capacity": 8,
 }
 _STRIKES = 2.0
 

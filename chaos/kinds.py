@@ -46,8 +46,8 @@ def _bad(name: str, weight: int, *fates: str, **more: Any) -> Kind:
 KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
-        _good("quick", 26, isolation="pool"),
-        _good("quick_once", 12, idempotent=False),
+        _good("quick", 60, isolation="pool"),
+        _good("quick_once", 20, idempotent=False),
         _good("quick_once_pool", 6, idempotent=False, isolation="pool"),
         _good("slow", 8, seconds=(1.0, 6.0), operable=True),
         _good("slow_once", 8, idempotent=False, seconds=(1.0, 6.0), operable=True),
@@ -65,9 +65,9 @@ KINDS: dict[str, Kind] = {
         _bad_once("segfaults", 1, "lost"),
         _bad_once("forking_dies", 2, "lost"),
         _bad("dies_once", 2, "lost", idempotent=False),
-        # what is over its limit is ended, and who ended it may die before it can say why
+        # what is over its limit is ended; who ends it may be frozen, or die before it can say why
         _bad("stubborn", 3, "failed", "lost", idempotent=False, operable=True),
-        _bad("overdue", 2, "failed", "lost", seconds=(3.0, 3.0)),
+        _bad("overdue", 2, "failed", "lost", "succeeded", seconds=(3.0, 3.0)),
     )
 }
 #: Where a handler itself asked to be run again, a second start is what it wished for.
