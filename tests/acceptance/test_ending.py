@@ -53,6 +53,7 @@ def test_a_hundred_cancels_leave_nothing_of_what_escaped(
     app: JobWarden, rows: Factories, start: Start, heed: bool
 ) -> None:
     start(capacity=20)
+    jobs: list[JobHandle] = []
     for _ in range(5):
         jobs = [app.enqueue("breed", {"heed": heed}) for _ in range(20)]
         families = {job.id: bred(rows, job) for job in jobs}

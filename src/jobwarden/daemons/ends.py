@@ -7,7 +7,7 @@ killed again on every round, and once it is dead its attempt is settled like any
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from jobwarden.daemons.narrator import Narrator
 from jobwarden.daemons.outbox import Outbox
@@ -18,6 +18,7 @@ from jobwarden.process import probe
 from jobwarden.process.body import kill_all
 from jobwarden.process.tree import Look, Member
 
+H = TypeVar("H", bound=AnyHold)
 _NAMED = 20
 
 
@@ -35,7 +36,7 @@ class Ends:
         for (_, watched), alive in zip(doomed, killed, strict=True):
             self._killed(watched, alive, now)
 
-    def prove(self, holds: Sequence[AnyHold], now: float) -> list[AnyHold]:
+    def prove(self, holds: Sequence[H], now: float) -> list[H]:
         """Of seats whose process has ended, those of which nothing is alive; what is left of the others is killed."""
         look = Look()
         left = [hold for hold in holds if hold.seat.body.members(look) or hold.seat.body.populated]
@@ -74,7 +75,8 @@ class Ends:
         if watched.unkillable:
             watched.unkillable = False
             self._outbox.act(lambda transaction: clear_unkillable(transaction, claim.attempt_id, claim.token))
-        if watched.ending is not None or watched.killed_at is not None:
+        if not watched.confirmed and (watched.ending is not None or watched.killed_at is not None):
+            watched.confirmed = True
             watched.say("info", "confirmed: nothing of it is alive", "confirm")
 
 

@@ -62,29 +62,10 @@ class Supervisor:
         self._owner, self._settings, self._loop, self._burst = owner, settings, loop, burst
         self._narrator = narrator = narrator or Narrator()
         self._outbox = Outbox()
-        self.crew = Crew(
-            make_zygote,
-            runtime,
-            settings.capacity,
-            settings.pool_recycle,
-            narrator,
-            loop.watch,
-            loop.unwatch,
-            self._told,
-            loop.clock,
-        )
+        self.crew = self._hire(make_zygote)
         here = f"worker {owner.worker_id[-8:]} on {owner.host.hostname}"
         self._desk = Desk(self.crew, self._outbox, settings, narrator, here, loop.unwatch, loop.clock)
-        self._guard = Guard(
-            self.crew.holds,
-            self.crew.where,
-            self._outbox,
-            runtime.read_outcome,
-            narrator,
-            settings.beat_interval,
-            by=(Actor.SUPERVISOR, owner.worker_id),
-            unkillable_after=settings.unkillable_after,
-        )
+        self._guard = self._post_guard()
         self._burial = Burial(
             self.crew, self._desk, self._guard, self._outbox, runtime, narrator, loop.unwatch, loop.clock
         )
@@ -97,6 +78,32 @@ class Supervisor:
         self._outage_since: float | None = None
         self._quiet_since = 0.0
         self._empty_looks = 0
+
+    def _hire(self, make_zygote: Callable[[], Zygote]) -> Crew:
+        settings, loop = self._settings, self._loop
+        return Crew(
+            make_zygote,
+            self._runtime,
+            settings.capacity,
+            settings.pool_recycle,
+            self._narrator,
+            loop.watch,
+            loop.unwatch,
+            self._told,
+            loop.clock,
+        )
+
+    def _post_guard(self) -> Guard:
+        return Guard(
+            self.crew.holds,
+            self.crew.where,
+            self._outbox,
+            self._runtime.read_outcome,
+            self._narrator,
+            self._settings.beat_interval,
+            by=(Actor.SUPERVISOR, self._owner.worker_id),
+            unkillable_after=self._settings.unkillable_after,
+        )
 
     # -- the story ----------------------------------------------------------------------------------------------------
 
@@ -255,13 +262,8 @@ class Supervisor:
 
     def _isolate(self, seconds: float, now: float) -> None:
         """The database was not reached for too long: end what runs before another host may take it."""
-        words = f"the database was not reached for {seconds:.1f} s"
-        ours = [(hold, watched) for hold in self.crew.holds.values() for watched in list(hold.attempts.values())]
-        fresh = [pair for pair in ours if pair[1].report is None and pair[1].ending is None]
-        if fresh:
-            self._narrator.isolated(seconds, len(fresh))
-        for hold, watched in ours:
-            self._guard.end(hold, watched, Why.ISOLATED, words, now)
+        if ended := self._guard.end_all(Why.ISOLATED, f"the database was not reached for {seconds:.1f} s", now):
+            self._narrator.isolated(seconds, ended)
 
     def _caught(self, catch: Catch, now: float) -> None:
         self._desk.seat(catch.seated, now)

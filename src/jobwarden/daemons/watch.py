@@ -93,6 +93,7 @@ class Watched:
     told_at: float = 0.0
     killed_at: float | None = None
     unkillable: bool = False
+    confirmed: bool = False
     out: int = 0
     err: int = 0
     out_end: int | None = None

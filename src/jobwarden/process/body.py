@@ -81,6 +81,7 @@ def kill_all(bodies: Sequence[Body]) -> list[list[Member]]:
     no parent that shows whose it is. Then all of it is killed.
     """
     stopped: set[ProcessId] = set()
+    found: list[list[Member]] = [[] for _ in bodies]
     for _ in range(_PASSES):
         look = Look()
         found = [body.members(look) for body in bodies]
