@@ -104,3 +104,25 @@ def test_a_parked_job_says_what_it_waits_for(database: Database, factories: Fact
 @pytest.mark.parametrize("state", [JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELED, JobState.STOPPED])
 def test_a_job_that_is_over(database: Database, factories: Factories, state: JobState) -> None:
     assert f"It is over: {state}." in reasons(database, factories.job(state))
+
+
+@pytest.mark.parametrize(
+    ("state", "idempotent", "steps"),
+    [
+        (JobState.ORPHANED, True, ["restart {}", "resolve {} --ran|--did-not-run|--failed", "cancel {}"]),
+        (JobState.ORPHANED, False, ["restart {} --force", "resolve {} --ran|--did-not-run|--failed", "cancel {}"]),
+        (JobState.FAILED, True, ["retry {}"]),
+        (JobState.FAILED, False, ["retry {} --force"]),
+        (JobState.STOPPED, False, ["restart {} --force"]),
+        (JobState.CANCELED, True, ["retry --as-new {}"]),
+        (JobState.SUCCEEDED, False, ["retry --as-new {} --force"]),
+    ],
+)
+def test_what_a_person_can_do_next_is_a_command(
+    database: Database, factories: Factories, state: JobState, idempotent: bool, steps: list[str]
+) -> None:
+    job = factories.job(state, idempotent=idempotent)
+    with database.read() as transaction:
+        told = explain(transaction, job["id"]).next
+    wanted = [f"jobwarden {step.format(job['id'])} --reason '...'" for step in steps]
+    assert [step for step in told if "--reason" in step] == wanted
