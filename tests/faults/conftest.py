@@ -19,23 +19,36 @@ from tests.support.proxy import Proxy
 from tests.support.servers import NetworkServer
 
 Start = Callable[..., Worker]
-#: Scaled down: silent after 1.5 s, given up after a minute at the earliest.
-QUICK = {"JOBWARDEN_BEAT_INTERVAL": "0.3", "JOBWARDEN_CONNECT_TIMEOUT": "2"}
+#: Scaled down: silent after this many seconds, which must leave time for a call and a connection that get no answer.
+SILENCE = 4.5
+QUICK = {"JOBWARDEN_BEAT_INTERVAL": "0.3", "JOBWARDEN_MISSED_BEATS": "15", "JOBWARDEN_CONNECT_TIMEOUT": "2"}
+
+
+_KINDS = {
+    "network": ("postgresql", "mariadb"),
+    "postgresql_alone": ("postgresql",),
+    "mariadb_alone": ("mariadb",),
+    "sqlite_alone": ("sqlite",),
+}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test that asks for a network runs on each engine that has one."""
-    if "network" in metafunc.fixturenames:
-        chosen = metafunc.config.getoption("--engine") or ENGINES
-        names = [name for name in ("postgresql", "mariadb") if name in chosen]
+    """A test runs on each engine of the kind that it asks for."""
+    chosen = metafunc.config.getoption("--engine") or ENGINES
+    for kind in set(_KINDS) & set(metafunc.fixturenames):
+        names = [name for name in _KINDS[kind] if name in chosen]
         params = [pytest.param(name, marks=getattr(pytest.mark, name)) for name in names]
-        metafunc.parametrize("network", params, indirect=True, scope="session")
+        metafunc.parametrize(kind, params, indirect=True, scope="session")
 
 
-@pytest.fixture(scope="session")
-def network(request: pytest.FixtureRequest) -> str:
-    """The engine of this run, one with a server."""
+def _engine(request: pytest.FixtureRequest) -> str:
     return str(request.param)
+
+
+network = pytest.fixture(scope="session")(_engine)
+postgresql_alone = pytest.fixture(scope="session")(_engine)
+mariadb_alone = pytest.fixture(scope="session")(_engine)
+sqlite_alone = pytest.fixture(scope="session")(_engine)
 
 
 @pytest.fixture

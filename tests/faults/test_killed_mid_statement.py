@@ -11,7 +11,6 @@ import pytest
 from jobwarden import JobWarden
 from tests.faults.conftest import QUICK
 from tests.faults.story import all_succeeded_once
-from tests.support.binaries import ENGINES
 from tests.support.engines import Engines
 from tests.support.factories import Factories
 from tests.support.hosts import PATIENCE, ROOT, Worker, await_state
@@ -25,16 +24,10 @@ MARKS = {
 }
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """On the engine that no proxy can stand before."""
-    if "file" in metafunc.fixturenames:
-        names = ["sqlite"] if "sqlite" in (metafunc.config.getoption("--engine") or ENGINES) else []
-        metafunc.parametrize("file", [pytest.param(name, marks=pytest.mark.sqlite) for name in names], indirect=True)
-
-
 @pytest.fixture
-def file(request: pytest.FixtureRequest, engines: Engines) -> Iterator[str]:
-    with engines.database(request.param) as url:
+def file(sqlite_alone: str, engines: Engines) -> Iterator[str]:
+    """A database that no proxy can stand before."""
+    with engines.database(sqlite_alone) as url:
         yield url
 
 

@@ -20,7 +20,6 @@ from typing import Any
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from jobwarden.daemons.deadline import Deadline
-from jobwarden.domain.recovery import Backoff
 from jobwarden.domain.report import Outcome, Report
 from jobwarden.domain.states import Actor
 from jobwarden.lifecycle.admit import admit
@@ -34,7 +33,6 @@ from jobwarden.store.database import Database, Fault, Transaction
 from jobwarden.store.ids import new_ids
 
 _STRIKES = 5
-_PATIENCE = Backoff(base=0.2, factor=2.0, cap=5.0)
 
 
 @dataclass(slots=True)
@@ -259,7 +257,7 @@ class Writer(threading.Thread):
         self.outage = Outage(since, tries, " ".join(str(cause).split()))
         self._wake()
         self._database.dispose()
-        time.sleep(_PATIENCE.delay(tries, random.random()))
+        time.sleep(self._deadline.pause.delay(tries, random.random()))
 
     def _transact(self, batch: Batch) -> Result:
         result, begin = Result(batch, began=boottime()), time.monotonic()

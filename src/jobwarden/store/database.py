@@ -73,6 +73,7 @@ __all__ = [
 
 PREFIX = "jobwarden_"
 _QUIET = 0.01
+_PATIENT = 1.5  # who is in haste waits for a connection so much longer than for a lock
 _ENGINES: Mapping[str, Facts] = {facts.name: facts for facts in (SQLite(), PostgreSQL(), MySQL())}
 _ENGINES = {**_ENGINES, "mariadb": _ENGINES["mysql"]}
 _T = TypeVar("_T")
@@ -324,7 +325,8 @@ class Database:
 
     def hasten(self, seconds: float) -> None:
         """For a daemon that must be heard of in time: whoever vanished in the middle of a transaction of ours holds its
-        locks no longer than this, who waits for a lock is told so, and `break_off` works. Connects anew."""
+        locks no longer than this, who waits for a lock or a connection is told so in time, and `break_off` works.
+        Connects anew."""
         self._haste, self._sockets = seconds, Sockets(self.facts.descriptor, time.monotonic)
         self.dispose()
 
@@ -378,7 +380,8 @@ class Database:
 
     @property
     def _limits(self) -> Limits:
-        return Limits(self.options.statement_timeout, self.options.connect_timeout, self._haste)
+        connect = self.options.connect_timeout if self._haste is None else _PATIENT * self._haste
+        return Limits(self.options.statement_timeout, min(connect, self.options.connect_timeout), self._haste)
 
     def _connect(self, dialect: Any, record: Any, arguments: Any, named: Any) -> Any:
         raw = self.facts.connect(dialect.dbapi, self._limits, *arguments, **named)
