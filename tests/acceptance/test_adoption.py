@@ -20,8 +20,7 @@ def adopted(rows: Factories, job: JobHandle) -> dict[str, Any] | None:
 
 
 def await_adopted(rows: Factories, *jobs: JobHandle) -> None:
-    for job in jobs:
-        eventually(lambda job=job: adopted(rows, job), PATIENCE, why=lambda job=job: rows.events_of(job.id))
+    eventually(lambda: all(adopted(rows, job) for job in jobs), PATIENCE)
 
 
 def test_ten_children_of_a_killed_supervisor_are_adopted_and_succeed_once(

@@ -66,7 +66,7 @@ def test_w01_a_host_ends_its_attempts_although_the_database_swallows_every_word(
     await_state(once, "orphaned")
     await_state(again, "retrying", "queued", "running", "succeeded")
     error = rows.attempts_of(once.id)[0]["error"]["message"]
-    assert "the database was not reached for" in error
+    assert "the database was not reached for" in error, worker.log
     for job in (again, once):
         whole_ledger(rows.events_of(job.id))
 
@@ -125,7 +125,8 @@ def test_a_dark_host_loses_its_attempts_only_after_it_ended_them(
     assert once.refresh().state == "orphaned", "it waits for a person"
     for job in (again, once):
         whole_ledger(rows.events_of(job.id))
-        assert not [e for e in rows.events_of(job.id) if e["reason"] == "stale_write_rejected"], "it knew before"
+        late = [event for event in rows.events_of(job.id) if event["reason"] == "stale_write_rejected"]
+        assert len(late) <= 1, "what it still wanted to say is refused, and noted once"
 
 
 def test_w02_an_outage_for_everyone_is_nobodys_death(
@@ -139,9 +140,9 @@ def test_w02_an_outage_for_everyone_is_nobodys_death(
         jobs = [client.enqueue("wait_for", {"gate": str(gate), "lines": 1}) for _ in range(2)]
         for job in jobs:
             await_said(rows, job)
-        lines = worker.log.count("the database cannot be used")
+        worker.expect("holds the lease")
         proxy.refuse()
-        worker.expect("the database cannot be used", times=lines + 2)  # supervisor and local reaper
+        worker.expect("the database cannot be used", times=2)  # supervisor and local reaper
         reaper.expect("the database cannot be used")
         eventually(lambda: _silence(rows) > 5, PATIENCE)  # by the database's clock, far beyond the 0.9 s of a daemon
         proxy.heal()
@@ -161,4 +162,4 @@ def _silence(rows: Factories) -> float:
     """Seconds since anybody's last heartbeat."""
     with rows.database.read() as transaction:
         beats = transaction.connection.execute(schema.workers.select()).mappings().all()
-        return (transaction.now() - max(row["heartbeat_at"] for row in beats)).total_seconds()
+        return float((transaction.now() - max(row["heartbeat_at"] for row in beats)).total_seconds())

@@ -168,6 +168,24 @@ class Worker:
         eventually(lambda: not self.tree(), PATIENCE)
 
 
+class Reaper(Worker):
+    """A reaper as a process of its own; ``role`` is local or global."""
+
+    def __init__(self, url: str, runtime_dir: Path, role: str, **wishes: Any) -> None:
+        super().__init__(url, runtime_dir, **wishes)
+        before = wishes.get("before", ())
+        self._command = [*before, sys.executable, "-m", "jobwarden.cli", f"reap-{role}"]
+
+    def await_lease(self) -> Self:
+        """Wait until it leads."""
+        self.expect("holds the lease")
+        return self
+
+
+#: Put before a command: it runs in a PID namespace of its own, and ends with this process.
+IN_OWN_PIDS = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+
+
 def await_state(handle: JobHandle, *states: str) -> JobHandle:
     """Wait until a job is in one of the states."""
 

@@ -103,6 +103,11 @@ class Crew:
         """Whether no seat and no zygote is left."""
         return not (self.holds or self._zygotes())
 
+    @property
+    def lives(self) -> bool:
+        """Whether the process of any seat has not ended."""
+        return any(not hold.seat.ended for hold in self.holds.values())
+
     def adopt(self, zygote: Zygote, ready: ZygoteReady) -> None:
         """Go on with a zygote that is started already."""
         self._zygote, self.ready = zygote, ready

@@ -7,7 +7,7 @@ over its memory, or no longer ours, is not asked.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from jobwarden.daemons.ends import Ends
 from jobwarden.daemons.narrator import Narrator
@@ -18,7 +18,8 @@ from jobwarden.domain.report import Outcome, Report
 from jobwarden.domain.states import Actor
 from jobwarden.process.tree import Look
 
-_AT_ONCE = (Why.MEMORY, Why.FENCED)
+_AT_ONCE = (Why.MEMORY, Why.FENCED, Why.ISOLATED)
+H = TypeVar("H", bound=AnyHold)
 _LEAVING = 2.0  # seconds in which a seat that has told its outcome must have left
 _WEIGHING = 1.0  # seconds between two weighings of whole trees, which take a reading of all processes
 
@@ -67,8 +68,8 @@ class Guard:
         if self._begin(hold, watched, why, words, now, at_once=at_once or why in _AT_ONCE):
             self._ends.kill([(hold, watched)], now)
 
-    def end_all(self, why: Why, words: str, now: float, *, at_once: bool = False) -> None:
-        """Begin to end everything."""
+    def end_all(self, why: Why, words: str, now: float, *, at_once: bool = False) -> int:
+        """Begin to end everything; how many are killed now that were not before."""
         at_once = at_once or why in _AT_ONCE
         begun = [
             (hold, watched)
@@ -77,8 +78,9 @@ class Guard:
         ]
         if begun:
             self._ends.kill(begun, now)
+        return len(begun)
 
-    def gone(self, holds: Sequence[AnyHold], now: float) -> list[AnyHold]:
+    def gone(self, holds: Sequence[H], now: float) -> list[H]:
         """Of seats whose process has ended, those of which nothing is alive any more; what is left is killed."""
         return self._ends.prove(holds, now) if holds else []
 

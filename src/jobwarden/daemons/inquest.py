@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from jobwarden.daemons.judge import judge
+from jobwarden.daemons.judge import in_light_of_ending, judge
 from jobwarden.daemons.narrator import Narrator
 from jobwarden.daemons.outbox import Outbox
 from jobwarden.daemons.wards import Ward, watched
@@ -43,12 +43,9 @@ class Inquest:
         self._bodies: dict[str, Body] = {}
 
     def hold(self, ward: Ward) -> bool:
-        """Over a ward whose process has ended; False while something of its tree lives or its end may still be told."""
+        """Over a ward of which nothing lives any more; False while how it ended may still be told."""
         now = self._clock()
         ward.dead_since = ward.dead_since or now
-        if ward.seat.body.members():
-            ward.seat.body.kill()
-            return False
         end = ward.exit
         if end is None and now - ward.dead_since < _PATIENCE:
             return False
@@ -84,10 +81,8 @@ class Inquest:
         )
 
     def _report(self, attempt: Watched, left: Report | None, end: Exit, now: float) -> Report:
-        timed_out = attempt.ending is not None and attempt.ending.why is Why.TIMEOUT
         if left is not None:
-            cut_short = timed_out and left.outcome is not Outcome.SUCCEEDED
-            report = judge(attempt, None, left, now) if cut_short else left
+            report = in_light_of_ending(attempt, left, now)
         elif attempt.started is None:
             words = f"its process (pid {end.process.pid}) ended before the handler began, and so had its supervisor"
             report = Report(attempt.id, Outcome.UNSTARTED, reason=words)

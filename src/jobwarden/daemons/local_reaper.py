@@ -10,6 +10,7 @@ supervisor is gone and there is nothing left to watch.
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from jobwarden.daemons.vigil import Vigil
 from jobwarden.daemons.wards import Ward, Wards
 from jobwarden.daemons.watch import Why
 from jobwarden.daemons.writer import Result
+from jobwarden.domain.states import LIVE_WORKER, Actor
 from jobwarden.lifecycle.claim import Owner
 from jobwarden.lifecycle.recover import Charge, adopt, charges_in
 from jobwarden.process import pidfd, probe
@@ -71,8 +73,15 @@ class LocalReaper:
         self._vigil = Vigil(gap=settings.silence / 2)
         self._fence = Fence(owner.supervisor, settings.self_fence_ttl)
         self._wards = Wards(base)
-        patience = settings.beat_interval
-        self._guard = Guard(self._wards.holds, self._wards.where, outbox, lambda attempt_id: None, narrator, patience)
+        self._guard = Guard(
+            self._wards.holds,
+            self._wards.where,
+            outbox,
+            lambda attempt_id: None,
+            narrator,
+            settings.beat_interval,
+            by=(Actor.REAPER, self._me),
+        )
         self._inquest = Inquest(self._me, base, outbox, narrator, loop.clock)
         self._leads = self._idle = False
         self._charges: Sequence[Charge] = ()
@@ -112,7 +121,7 @@ class LocalReaper:
         unowned = [charge for charge in seen.charges if not self._lives(charge)]
         self._recover(unowned)
         self._ship()
-        self._idle = self._parent_gone() and not unowned
+        self._idle = self._parent_gone() and not unowned and not len(self._wards)
         self._looks += 1
         if seen.leads and (self._idle or self._looks % _SWEEP_EVERY == 0):
             self._sweep()
@@ -127,10 +136,11 @@ class LocalReaper:
         """Limits, wishes and ends of our wards; and fences, our own and those that others should have kept."""
         now = self._loop.clock()
         if (seconds := self._fence.overdue) is not None:
-            self._end_wards(seconds, now)
+            self._isolate(seconds, now)
         self._guard.watch(now)
-        for ward in list(self._wards.holds.values()):
-            if ward.seat.ended and self._inquest.hold(ward):
+        ended = [ward for ward in self._wards.holds.values() if ward.seat.ended]
+        for ward in self._guard.gone(ended, now):
+            if self._inquest.hold(ward):
                 self._loop.unwatch(ward.seat)
                 self._wards.drop(ward)
         self._fence_others()
@@ -146,9 +156,13 @@ class LocalReaper:
     # -- owners -------------------------------------------------------------------------------------------------------
 
     def _lives(self, charge: Charge) -> bool:
-        """Whether somebody watches over it. A silent owner is ended here, and counts as living until it is gone."""
+        """Whether somebody watches over it. A silent owner is ended here, and counts as living until it is gone.
+
+        One that was declared dead or said that it stopped watches over nothing, although its process may live on: as
+        another worker, or for its last moments.
+        """
         owner = charge.owner
-        if owner is None or owner.process is None:
+        if owner is None or owner.process is None or owner.state not in LIVE_WORKER:
             return False
         if owner.id == self._me:
             return charge.attempt_id in self._wards.where
@@ -211,11 +225,9 @@ class LocalReaper:
 
     # -- fences and folders -------------------------------------------------------------------------------------------
 
-    def _end_wards(self, seconds: float, now: float) -> None:
-        words = f"the database was not reached for {seconds:.1f} s"
-        for ward in list(self._wards.holds.values()):
-            for watched in list(ward.attempts.values()):
-                self._guard.end(ward, watched, Why.ISOLATED, words, now)
+    def _isolate(self, seconds: float, now: float) -> None:
+        if ended := self._guard.end_all(Why.ISOLATED, f"the database was not reached for {seconds:.1f} s", now):
+            self._narrator.isolated(seconds, ended)
 
     def _fence_others(self) -> None:
         """End the seats of a directory whose keeper should have done it: it is stopped, or gone, and out of time."""
@@ -236,7 +248,8 @@ class LocalReaper:
         for directory in all_in(self._base):
             keeper = directory.read_keeper()
             nonces = set(directory.spools())
-            if keeper is None or probe.alive(keeper.process) or nonces & flying:
+            kept = keeper is None or (keeper.process.pid != os.getpid() and probe.alive(keeper.process))
+            if kept or nonces & flying or nonces & set(self._wards.holds):
                 continue
             if not any(probe.nonce(process.pid) in nonces for process in probe.everyone()):
                 directory.remove()

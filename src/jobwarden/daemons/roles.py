@@ -6,6 +6,7 @@ A daemon that was declared dead begins anew as another one, in the same process.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import random
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from setproctitle import setproctitle
+from sqlalchemy.exc import DBAPIError
 
 from jobwarden.config import Settings
 from jobwarden.daemons.daemon import Daemon, DeclaredDead, Duty
@@ -25,6 +27,8 @@ from jobwarden.daemons.local_reaper import LocalReaper
 from jobwarden.daemons.loop import Loop
 from jobwarden.daemons.narrator import Narrator
 from jobwarden.daemons.outbox import Outbox
+from jobwarden.domain.recovery import Backoff
+from jobwarden.errors import DatabaseUnavailable
 from jobwarden.lifecycle.claim import Owner
 from jobwarden.process import identity
 from jobwarden.process.runtime_dir import default_base
@@ -34,7 +38,7 @@ from jobwarden.store.database import Database
 from jobwarden.store.ids import new_id
 from jobwarden.store.revision import check
 
-ROLES = ("local_reaper", "global_reaper")
+_PATIENCE = Backoff(base=0.2, factor=1.6, cap=5.0)
 
 
 def run(role: str, settings: Settings, base: Path | None = None, parent: int = -1) -> int:
@@ -88,8 +92,8 @@ class _Life:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
         self._loop.catch_signals()
         database = Database(self._settings)
-        database.server()
-        check(database)
+        if not self._reached(database):
+            return 0
         owner = Owner(new_id(), identity.this_host(), identity.myself())
         setproctitle(f"jobwarden: {self._role.replace('_', ' ')} {owner.worker_id[-8:]}")
         known = row(owner, self._role, {})
@@ -108,6 +112,22 @@ class _Life:
         with self._watching_parent():
             daemon.start()
             return self._rounds(daemon)
+
+    def _reached(self, database: Database) -> bool:
+        """Whether the database answers and is ours. Beside a worker it is waited for: the worker has checked it."""
+        for tries in itertools.count(1):
+            try:
+                database.server()
+                check(database)
+            except (DatabaseUnavailable, DBAPIError):
+                if self._parent < 0:
+                    raise
+                self._loop.wait(_PATIENCE.delay(tries, random.random()))
+            else:
+                return True
+            if self._told_to_end() or self._parent_gone():
+                return False
+        return False
 
     def _duty(self, owner: Owner) -> Duty:
         if self._role == "global_reaper":

@@ -24,6 +24,7 @@ from jobwarden.store.schema import attempts, jobs, workers
 from jobwarden.store.transition import move_jobs, note, words
 
 _BITE = 500
+_NOBODY = "00000000-0000-0000-0000-000000000000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +282,7 @@ def fleet(transaction: Transaction) -> list[Daemon]:
             beat=row.heartbeat_at,
             holds=holding[row.id].holds if row.id in holding else 0,
         )
-        for row in transaction.execute(named, ids=[key for key in holding if key] or [""])
+        for row in transaction.execute(named, ids=[key for key in holding if key] or [_NOBODY])
     ]
     known = {daemon.id for daemon in found}
     rowless = [row for key, row in holding.items() if key not in known]

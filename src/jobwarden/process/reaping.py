@@ -34,6 +34,10 @@ class Nursery:
         """A seat was born."""
         self._seats[process.pid] = (process, nonce)
 
+    def seats(self) -> list[tuple[ProcessId, str]]:
+        """The seats that are not reaped yet, with their nonces."""
+        return list(self._seats.values())
+
     def discard(self, process: ProcessId) -> None:
         """A seat's end is known from elsewhere."""
         self._seats.pop(process.pid, None)

@@ -3,6 +3,7 @@
 It never forks with a second thread alive, because a lock that another thread holds would stay locked in the child for
 ever; it then starts each seat as a fresh interpreter and says why. It is the subreaper of its seats, and it outlives a
 supervisor: exits that nobody listens to are left in the runtime directory, and it goes when its last child is gone.
+When nobody who watches over its seats reaches the database any more, it is the last that can end them, and does.
 What it runs in a child is given to it, since the runner lies above.
 
 A fork costs what parent and child write to afterwards: every page that either touches first is copied. So what a birth
@@ -26,15 +27,18 @@ from typing import Any, NoReturn, TypeAlias
 
 from jobwarden.domain.stamp import ProcessId
 from jobwarden.process import pidfd, probe
+from jobwarden.process.body import Body
 from jobwarden.process.cgroup import Cgroups
 from jobwarden.process.exits import Exit
-from jobwarden.process.kernel import EnvironmentCell, become_subreaper, collapse_memory
+from jobwarden.process.kernel import EnvironmentCell, become_subreaper, boottime, collapse_memory
 from jobwarden.process.reaping import Nursery
 from jobwarden.process.runtime_dir import RuntimeDir
 from jobwarden.process.spool import open_spool
 from jobwarden.process.wire import Frame, receive_packet, send_packet
 
 _REMEMBERED = 1000
+_FENCE_EVERY_MS = 2000
+_FENCE_SLACK = 2.0  # seconds that the supervisor and then a reaper have to do it before us
 _DEAF_TO = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 INTERNAL_ERROR = 70
 ChildMain: TypeAlias = Callable[[str, socket.socket], int]
@@ -68,6 +72,7 @@ class ZygoteServer:
         self._nursery = Nursery()
         self._exits: deque[Exit] = deque(maxlen=_REMEMBERED)
         self._retired = False
+        self._fence_at = 0.0
         self._poll = select.poll()
         self._wake = (-1, -1)
         self._to_default: tuple[int, ...] = ()
@@ -79,12 +84,13 @@ class ZygoteServer:
         while self._control is not None or len(self._nursery):
             if self._retired and not len(self._nursery):
                 return
-            for fd, _ in self._poll.poll():
+            for fd, _ in self._poll.poll(_FENCE_EVERY_MS):
                 if fd == self._wake[0]:
                     _drain(fd)
                 else:
                     self._listen()
             self._reap()
+            self._fence()
 
     def _settle_in(self) -> None:
         become_subreaper()
@@ -201,6 +207,21 @@ class ZygoteServer:
                 self._tell({"op": "exit", **end.dump()})
             else:
                 self._leave_exit(end)
+
+    def _fence(self) -> None:
+        """End the seats if whoever watches over them has not reached the database for too long: it is stopped, or gone,
+        and nobody took its place."""
+        now = boottime()
+        if now < self._fence_at or not len(self._nursery):
+            return
+        self._fence_at = now + _FENCE_EVERY_MS / 1000
+        keeper = self._runtime.read_keeper()
+        if keeper is None or not keeper.overdue(now, _FENCE_SLACK):
+            return
+        say = f"jobwarden: nobody who watches over these seats reached the database for {now - keeper.renewed:.1f} s: "
+        sys.stderr.write(f"{say}they are ended\n")
+        for process, nonce in self._nursery.seats():
+            Body(nonce, process, self._cgroups).kill()
 
     def _tell(self, message: Mapping[str, Any], fds: list[int] | None = None) -> None:
         if self._control is None:
