@@ -249,7 +249,7 @@ def a_row_that_is_missing(world: World) -> Told:
 def a_birth_that_is_missing(world: World) -> Told:
     claim = world.running()
     world.remove(schema.events, schema.events.c.job_id == claim.job_id, schema.events.c.from_state.is_(None))
-    return "ledger_gap", claim.job_id, "leaves queued, and the row before it led to None"
+    return "ledger_gap", claim.job_id, "leaves queued, and the row before it is missing"
 
 
 def no_ledger_at_all(world: World) -> Told:

@@ -7,7 +7,8 @@ looks at what is alive, through indexes and within bounds; a deep one walks thro
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Row, Select, and_, func, literal_column, not_, or_, select, union_all
@@ -292,39 +293,25 @@ def _by_job(found: Any) -> dict[str, list[Row[Any]]]:
 
 #: Rows that tell of a state of the job: all but what was refused to an attempt, which speaks of the attempt's alone.
 _of_job = or_(events.c.level == literal_column("'job'"), events.c.attempt_to.is_not(None))
-_steps = (
-    select(
-        events.c.job_id,
-        events.c.id,
-        events.c.from_state,
-        events.c.to_state,
-        func.lag(events.c.to_state).over(partition_by=events.c.job_id, order_by=events.c.id).label("before"),
-        func.row_number().over(partition_by=events.c.job_id, order_by=events.c.id.desc()).label("from_the_end"),
-    )
-    .select_from(_given.join(events, events.c.job_id == _given.c.job_id))
-    .where(_of_job)
-    .subquery("steps")
-)
-_last = and_(_steps.c.job_id == jobs.c.id, _steps.c.from_the_end == 1)
-_gaps = (
-    select(_steps.c.job_id, _steps.c.id, _steps.c.from_state, _steps.c.before)
-    .where(func.coalesce(_steps.c.from_state, "") != func.coalesce(_steps.c.before, ""))
-    .order_by(_steps.c.id)
-)
-_unexplained = (
-    select(jobs.c.id, jobs.c.state, _steps.c.to_state)
-    .select_from(_given_jobs.outerjoin(_steps, _last))
-    .where(or_(_steps.c.to_state.is_(None), _steps.c.to_state != jobs.c.state))
+_told = (
+    select(jobs.c.id, jobs.c.state, events.c.id.label("row"), events.c.from_state, events.c.to_state)
+    .select_from(_given_jobs.outerjoin(events, and_(events.c.job_id == jobs.c.id, _of_job)))
+    .order_by(jobs.c.id, events.c.id)
 )
 
 
 def _ledger_gap(transaction: Transaction, given: str) -> Iterator[Finding]:
-    for row in transaction.execute(_gaps, rows=given):
-        detail = f"Ledger row {row.id} leaves {row.from_state or 'nothing'}, and the row before it led to {row.before}."
-        yield Finding("ledger_gap", row.job_id, detail)
-    for row in transaction.execute(_unexplained, rows=given):
-        said = f"ends at {row.to_state}" if row.to_state else "is empty"
-        yield Finding("ledger_gap", row.id, f"The job is {row.state}, and its ledger {said}.")
+    for job_id, told in groupby(transaction.execute(_told, rows=given), attrgetter("id")):
+        state, reached = "", None
+        for row in told:
+            if row.row is not None and row.from_state != reached:
+                before = f"led to {reached}" if reached else "is missing"
+                detail = f"Ledger row {row.row} leaves {row.from_state or 'nothing'}, and the row before it {before}."
+                yield Finding("ledger_gap", job_id, detail)
+            state, reached = row.state, row.to_state
+        if reached != state:
+            said = f"ends at {reached}" if reached else "is empty"
+            yield Finding("ledger_gap", job_id, f"The job is {state}, and its ledger {said}.")
 
 
 _most = select(func.max(logs.c.seq)).where(logs.c.attempt_id == attempts.c.id).correlate(attempts).scalar_subquery()
