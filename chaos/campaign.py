@@ -132,10 +132,11 @@ class Campaign:
                 "clock drift, s": round(self._clocks.drift, 4),
                 "settled after, s": round(took, 1),
                 "jobs per second": round(len(evidence.jobs) / self._busy, 1),
+                "servers that died by themselves": injector.revived,
                 "trouble of clients": sum(sum(worker.trouble.values()) for worker in workers),
             },
         )
-        self._keep(hosts)
+        self._keep(site, hosts)
         return report.data(facts, self.plan, evidence, check(evidence))
 
     # -- making it -----------------------------------------------------------------------------------------------------
@@ -255,12 +256,13 @@ class Campaign:
                     ends[f"{fact['name']} with code {fact['code']}"] += 1
         return dict(ends)
 
-    def _keep(self, hosts: Sequence[Host]) -> None:
+    def _keep(self, site: Site, hosts: Sequence[Host]) -> None:
         """Copy journal and logs out of the sandbox."""
         if self._wishes.keep is None:
             return
         self._wishes.keep.mkdir(parents=True, exist_ok=True)
         shutil.copy(self._journal, self._wishes.keep)
+        (self._wishes.keep / "server.log").write_text(site.log)
         for host in hosts:
             shutil.copytree(host.folder, self._wishes.keep / host.name, dirs_exist_ok=True)
 

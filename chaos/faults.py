@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from sqlalchemy.exc import DBAPIError
+
 from chaos.evidence import Injury
 from chaos.hosts import Found, Host
 from chaos.journal import boottime
@@ -48,7 +50,7 @@ class Injector:
     def __init__(self, site: Site, hosts: Sequence[Host], scale: Scale, tick: Callable[[], None]) -> None:
         self.injuries: list[Injury] = []
         self.counts: Counter[str] = Counter()
-        self.missed = 0
+        self.missed = self.revived = 0
         self._site, self._hosts, self._scale, self._tick = site, hosts, scale, tick
         self._frozen: dict[tuple[int, int], _Frozen] = {}
         self._due: list[_Due] = []
@@ -212,7 +214,13 @@ class Injector:
             self.wait(_LOOK)
         injury = Injury(fault.number, f"{fault.what} {fault.mode}".strip(), begun=boottime())
         self.injuries.append(injury)
-        undo = self._database_fault(fault)
+        try:
+            undo = self._database_fault(fault)
+        except DBAPIError:
+            self.revived += 1
+            self._site.revive()
+            injury.ended = boottime()
+            return False
         if undo is None:
             injury.ended = boottime()
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +20,11 @@ from tests.support.servers import MariaDB, NetworkServer, PostgreSQL, Server, SQ
 
 _USER = "campaign"
 Undo = Callable[[], None]
+#: A server that is killed in the middle of a page must find it whole again.
+_WHOLE_PAGES: dict[str, dict[str, str | int]] = {
+    "postgresql": {"full_page_writes": "on"},
+    "mariadb": {"innodb_doublewrite": 1},
+}
 
 
 class Site:
@@ -39,11 +45,23 @@ class Site:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if error is not None and self.log:
+            print(f"--- log of the server\n{self.log}", file=sys.stderr)
         self._server.remove()
+
+    @property
+    def log(self) -> str:
+        """The end of what the server said."""
+        return self._server.log if isinstance(self._server, NetworkServer) else ""
 
     def restart(self, mode: str) -> None:
         """Stop the server and start it again."""
         self._network_server.restart(mode)
+
+    def revive(self) -> None:
+        """Start the server if it is not there, though nobody here stopped it."""
+        print(f"--- the server does not answer\n{self.log}", file=sys.stderr)
+        self._network_server.start()
 
     def outage(self) -> Undo:
         """Stop the server; the way back starts it."""
@@ -85,7 +103,7 @@ class PostgreSQLSite(Site):
         rules.write_text("local all all trust\nhost all all 0.0.0.0/0 trust\n")
         rules.chmod(0o644)
         listen = {"listen_addresses": f"127.0.0.1,{SERVER_ADDRESS}", "hba_file": str(rules)}
-        self._server = PostgreSQL({**PostgreSQL.fast_settings(), **listen})
+        self._server = PostgreSQL({**PostgreSQL.fast_settings(), **_WHOLE_PAGES[self.engine], **listen})
 
     def terminate(self) -> None:
         self._network_server.admin(
@@ -111,7 +129,7 @@ class MariaDBSite(Site):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         listen: dict[str, str | int] = {"bind_address": f"127.0.0.1,{SERVER_ADDRESS}", "skip_name_resolve": 1}
-        self._server = MariaDB({**MariaDB.fast_settings(), **listen})
+        self._server = MariaDB({**MariaDB.fast_settings(), **_WHOLE_PAGES[self.engine], **listen})
 
     def __enter__(self) -> Self:
         super().__enter__()
