@@ -22,6 +22,7 @@ from jobwarden.store import workers
 from jobwarden.store.database import Database, Transaction
 
 _WATCH_INTERVAL = 0.25
+_SLACK = 10.0
 
 
 class DeclaredDead(RuntimeError):
@@ -104,6 +105,12 @@ class Daemon:
         self._offer(now)
         return not (self._stopping or self._duty.finished)
 
+    @property
+    def healthy(self) -> bool:
+        """Whether the writer moves: it commits, or tries again through a known outage, and does not merely hang."""
+        settings = self._settings
+        return self._writer.quiet_for < settings.beat_interval + 2 * settings.statement_timeout + _SLACK
+
     def stop(self) -> None:
         """End with this round."""
         self._stopping = True
@@ -143,6 +150,7 @@ class Daemon:
             self.stop()
 
     def _check_writer(self, now: float) -> None:
+        self._writer.press(now)
         if self._writer.failure is not None:
             raise self._writer.failure
         outage = self._writer.outage

@@ -26,6 +26,7 @@ from jobwarden.daemons.global_reaper import GlobalReaper
 from jobwarden.daemons.local_reaper import LocalReaper
 from jobwarden.daemons.loop import Loop
 from jobwarden.daemons.narrator import Narrator
+from jobwarden.daemons.notify import Systemd
 from jobwarden.daemons.outbox import Outbox
 from jobwarden.domain.recovery import Backoff
 from jobwarden.errors import DatabaseUnavailable
@@ -49,7 +50,8 @@ def run(role: str, settings: Settings, base: Path | None = None, parent: int = -
     """
     identity.require_own_proc()
     where = base or default_base(settings.runtime_dir, os.environ)
-    while (code := _Life(role, settings, where, parent).run()) is None:
+    systemd = Systemd()
+    while (code := _Life(role, settings, where, parent, systemd).run()) is None:
         continue
     return code
 
@@ -82,7 +84,8 @@ def row(owner: Owner, role: str, meta: Mapping[str, Any]) -> dict[str, Any]:
 class _Life:
     """One daemon from its registration to its end."""
 
-    def __init__(self, role: str, settings: Settings, base: Path, parent: int) -> None:
+    def __init__(self, role: str, settings: Settings, base: Path, parent: int, systemd: Systemd) -> None:
+        self._systemd = systemd
         self._role, self._settings, self._base, self._parent = role, settings, base, parent
         self._loop, self._narrator, self._outbox = Loop(), Narrator(), Outbox()
         self._signal: str | None = None
@@ -92,12 +95,11 @@ class _Life:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
         self._loop.catch_signals()
         database = Database(self._settings)
-        if not self._reached(database):
-            return 0
         owner = Owner(new_id(), identity.this_host(), identity.myself())
         setproctitle(f"jobwarden: {self._role.replace('_', ' ')} {owner.worker_id[-8:]}")
         known = row(owner, self._role, {})
-        database.attempt(lambda transaction: workers.register(transaction, known))
+        if not self._registered(database, known):
+            return 0
         self._narrator.daemon_started(self._role.replace("_", " "), owner.worker_id, str(database), owner.host.hostname)
         daemon = Daemon(
             database,
@@ -113,12 +115,13 @@ class _Life:
             daemon.start()
             return self._rounds(daemon)
 
-    def _reached(self, database: Database) -> bool:
-        """Whether the database answers and is ours. Beside a worker it is waited for: the worker has checked it."""
+    def _registered(self, database: Database, known: Mapping[str, Any]) -> bool:
+        """Write the row to a database that is ours. Beside a worker it is waited for: the worker has checked it."""
         for tries in itertools.count(1):
             try:
                 database.server()
                 check(database)
+                database.attempt(lambda transaction: workers.register(transaction, known))
             except (DatabaseUnavailable, DBAPIError):
                 if self._parent < 0:
                     raise
@@ -139,7 +142,11 @@ class _Life:
     def _rounds(self, daemon: Daemon) -> int | None:
         try:
             while daemon.tick():
+                self._systemd.ready()
+                if daemon.healthy:
+                    self._systemd.alive()
                 if self._told_to_end():
+                    self._systemd.stopping()
                     daemon.stop()
         except DeclaredDead:
             self._narrator.declared_dead()

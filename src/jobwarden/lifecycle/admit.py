@@ -12,8 +12,9 @@ from sqlalchemy import Integer, Select, bindparam, func, literal_column, select
 
 from jobwarden.domain.states import Actor, JobState
 from jobwarden.store.database import Transaction, now
+from jobwarden.store.ledger import words
 from jobwarden.store.schema import jobs
-from jobwarden.store.transition import move_jobs, words
+from jobwarden.store.transition import move_jobs
 
 _WINDOW = 500
 _UNBLOCKED = jobs.c.blocked_by == literal_column("0")

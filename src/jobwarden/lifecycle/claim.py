@@ -20,8 +20,9 @@ from jobwarden.domain.claims import Claim, Isolation, Purpose
 from jobwarden.domain.stamp import Host, ProcessId
 from jobwarden.domain.states import Actor, JobState
 from jobwarden.store.database import Transaction
+from jobwarden.store.ledger import words
 from jobwarden.store.schema import jobs, lanes
-from jobwarden.store.transition import open_attempts, words
+from jobwarden.store.transition import open_attempts
 
 _OVERSELECT = 4
 _PURPOSES = {kind.value: kind for kind in Purpose}

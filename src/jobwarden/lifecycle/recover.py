@@ -20,8 +20,9 @@ from jobwarden.domain.stamp import ProcessId
 from jobwarden.domain.states import IN_FLIGHT, LIVE_WORKER, Actor, AttemptState, JobState, WorkerState
 from jobwarden.lifecycle.settle import Settlement, settle
 from jobwarden.store.database import Transaction, age, encode, now, rows
+from jobwarden.store.ledger import note, words
 from jobwarden.store.schema import attempts, jobs, workers
-from jobwarden.store.transition import move_jobs, note, words
+from jobwarden.store.transition import move_jobs
 
 _BITE = 500
 _NOBODY = "00000000-0000-0000-0000-000000000000"

@@ -22,8 +22,9 @@ from jobwarden.domain.report import Outcome, Report
 from jobwarden.domain.states import Actor, AttemptState, JobState
 from jobwarden.errors import FencedOut
 from jobwarden.store.database import Database, Transaction, Writer, encode, rows
+from jobwarden.store.ledger import reject
 from jobwarden.store.schema import attempts, jobs
-from jobwarden.store.transition import close_attempts, complete_attempt, reject
+from jobwarden.store.transition import close_attempts, complete_attempt
 
 _FINDERS = {Actor.REAPER, Actor.SYSTEM}
 _WAITS = {JobState.PENDING, JobState.QUEUED, JobState.RETRYING, JobState.ORPHANED}

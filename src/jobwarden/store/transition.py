@@ -10,7 +10,6 @@ The edges are checked against ``domain.transitions`` before anything is sent.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,15 +34,10 @@ from jobwarden.domain.claims import Purpose
 from jobwarden.domain.states import ENDED, IN_FLIGHT, Actor, AttemptState, JobState
 from jobwarden.domain.transitions import check_attempt, check_job
 from jobwarden.store.database import Transaction, Writer, after, encode, now, rows
-from jobwarden.store.schema import attempts, counters, events, jobs
+from jobwarden.store.ledger import Row, event, words
+from jobwarden.store.schema import attempts, counters, jobs
 
-Row = dict[str, Any]
 _ENDED = frozenset(state.value for state in ENDED)
-
-
-def words(value: str) -> ColumnElement[str]:
-    """A constant of ours inside a statement's text, so that its rows stay its only parameter."""
-    return literal_column(f"'{value}'")
 
 
 @dataclass(frozen=True)
@@ -126,18 +120,6 @@ def _merged(given: Sequence[Row], found: Sequence[Any], more: Iterable[str]) -> 
 # -- what every step writes -------------------------------------------------------------------------------------------
 
 
-def _event(won: FromClause, **values: Any) -> UpdateBase:
-    """One ledger row for each row won."""
-    columns = {
-        "job_id": won.c.job_id,
-        "actor_type": won.c.actor_type if "actor_type" in won.c else bindparam("actor_type"),
-        "actor_id": won.c.actor_id if "actor_id" in won.c else bindparam("actor_id"),
-        "created_at": now(),
-        **values,
-    }
-    return insert(events).from_select(list(columns), select(*columns.values()))
-
-
 def _counted(won: FromClause, origin: Any, target: Any) -> UpdateBase:
     """The lane counters' deltas: one less in the old state, one more in the new."""
     left = select(won.c.lane.label("lane"), origin.label("state"), literal_column("-1").label("delta"))
@@ -215,7 +197,7 @@ def _open_writes(won: FromClause) -> list[UpdateBase]:
     return [
         running,
         insert(attempts).from_select(list(born), select(*born.values())),
-        _event(
+        event(
             won,
             attempt_id=won.c.attempt_id,
             level=words("job"),
@@ -271,7 +253,7 @@ def _start_writes(won: FromClause) -> list[UpdateBase]:
             updated_at=now(),
         )
     )
-    noted = _event(
+    noted = event(
         won,
         attempt_id=won.c.attempt_id,
         level=words("attempt"),
@@ -359,7 +341,7 @@ def _close_writes(won: FromClause) -> list[UpdateBase]:
         )
     )
     copied = ("attempt_id", "attempt_from", "attempt_to", "reason", "context")
-    noted = _event(
+    noted = event(
         won,
         level=words("job"),
         from_state=words(JobState.RUNNING),
@@ -440,7 +422,7 @@ def _move_writes(won: FromClause) -> list[UpdateBase]:
             updated_at=now(),
         )
     )
-    noted = _event(
+    noted = event(
         won,
         level=words("job"),
         from_state=won.c.origin,
@@ -461,63 +443,3 @@ def move_jobs(transaction: Transaction, moves: Sequence[Row], actor: Actor, acto
     for move in moves:
         move["ended"], move["now_due"] = move["target"] in _ENDED, move.get("now_due", False)
     return _move.apply(transaction, moves, actor_type=actor.value, actor_id=actor_id)
-
-
-# -- reject: what came too late is written down, and changes nothing --------------------------------------------------
-
-_REJECT = rows("late", job_id="id", attempt_id="id", state="text", context="json")
-_rejected = _event(
-    _REJECT,
-    attempt_id=_REJECT.c.attempt_id,
-    level=words("attempt"),
-    from_state=_REJECT.c.state,
-    to_state=_REJECT.c.state,
-    reason=words("stale_write_rejected"),
-    context=_REJECT.c.context,
-)
-
-
-_rejected_before = select(events.c.attempt_id, events.c.context).where(
-    events.c.job_id.in_(bindparam("jobs", expanding=True)), events.c.reason == words("stale_write_rejected")
-)
-
-
-def reject(transaction: Transaction, late: Sequence[Row], actor_id: str | None) -> None:
-    """One ledger row for each outcome that was refused, however often it is brought. The attempts must be locked.
-
-    Rows: job_id, attempt_id, state (as it is), context (attempted_to, token).
-    """
-    if not late:
-        return
-    found = transaction.execute(_rejected_before, jobs=sorted({row["job_id"] for row in late}))
-    noted = {_refusal(row.attempt_id, row.context) for row in found}
-    fresh = {_refusal(row["attempt_id"], json.loads(row["context"])): row for row in late}
-    given = [row for key, row in fresh.items() if key not in noted]
-    if given:
-        transaction.execute(_rejected, rows=encode(given), actor_type=Actor.SYSTEM.value, actor_id=actor_id)
-
-
-def _refusal(attempt_id: str, context: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What makes two refusals the same: the attempt, what it wanted to become, and in whose name."""
-    return attempt_id, context["attempted_to"], context["token"]
-
-
-# -- note: what happened without moving anything ----------------------------------------------------------------------
-
-_NOTE = rows("noted", job_id="id", attempt_id="id", level="text", state="text", reason="text", context="json")
-_noted = _event(
-    _NOTE,
-    attempt_id=_NOTE.c.attempt_id,
-    level=_NOTE.c.level,
-    from_state=_NOTE.c.state,
-    to_state=_NOTE.c.state,
-    reason=_NOTE.c.reason,
-    context=_NOTE.c.context,
-)
-
-
-def note(transaction: Transaction, notes: Sequence[Row], actor: Actor, actor_id: str | None) -> None:
-    """Write ledger rows that move nothing. Rows: job_id, attempt_id, level (job or attempt), state (the job's as it
-    is, or the attempt's), reason, context."""
-    if notes:
-        transaction.execute(_noted, rows=encode(notes), actor_type=actor.value, actor_id=actor_id)
