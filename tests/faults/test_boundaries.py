@@ -23,7 +23,7 @@ from jobwarden.lifecycle import operate, recover
 from jobwarden.lifecycle.settle import Settlement, settle
 from jobwarden.lifecycle.start import Start as Begin
 from jobwarden.lifecycle.start import start as commit_starts
-from jobwarden.store import schema
+from jobwarden.store import schema, workers
 from jobwarden.store.database import Database, Transaction
 from tests.faults.conftest import Start
 from tests.faults.story import all_succeeded_once
@@ -126,6 +126,19 @@ def _adopt(scene: Scene) -> Callable[[], Any]:
     return lambda: scene.attempt(lambda t: recover.adopt(t, charges, _REAPER, "its supervisor is gone"))
 
 
+def _register(scene: Scene) -> Callable[[], Any]:
+    row = {
+        "id": scene.claimant.worker_id,
+        "role": "supervisor",
+        "host_id": "host",
+        "pid_scope": "host:1",
+        "hostname": "host.example",
+        "pid": 1,
+        "nonce": "n",
+    }
+    return lambda: scene.attempt(lambda transaction: workers.register(transaction, row))
+
+
 def _order(verb: Verb, prepare: Callable[[Scene], object]) -> Callable[[Scene], Callable[[], Any]]:
     def prepared(scene: Scene) -> Callable[[], Any]:
         prepare(scene)
@@ -140,6 +153,7 @@ def _order(verb: Verb, prepare: Callable[[Scene], object]) -> Callable[[Scene], 
 
 
 VERBS: dict[str, Callable[[Scene], Callable[[], Any]]] = {
+    "register": _register,
     "claim": _claim,
     "start": _start,
     "settle-succeeded": _settle(Outcome.SUCCEEDED),

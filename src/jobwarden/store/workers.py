@@ -17,7 +17,9 @@ DRAIN = "drain"  # the one wish to a worker so far
 
 
 def register(transaction: Transaction, worker: Mapping[str, Any]) -> None:
-    """A daemon's row as it starts; the columns that it does not give are the database's."""
+    """A daemon's row as it starts; the columns that it does not give are the database's. Harmless if it is there."""
+    if transaction.execute(_standing, worker=worker["id"]).one_or_none() is not None:
+        return  # the answer to the commit was lost
     transaction.execute(
         insert(workers).values(state=WorkerState.ACTIVE.value, started_at=now(), heartbeat_at=now(), **worker)
     )
