@@ -43,20 +43,26 @@ def first_of_new_pids(main: Callable[[], int], tell: Callable[[int], None] = lam
     """Run ``main`` as the first process of a new PID namespace and wait for it; its exit code.
 
     ``tell`` is given its pid as seen from here. SIGTERM and SIGINT go on to it, and it does not outlive this process.
+    A process can do this once in its life.
     """
     unshare(NEW_PIDS)
+    return in_child(main, tell)
+
+
+def in_child(main: Callable[[], int], tell: Callable[[int], None] = lambda pid: None) -> int:
+    """Run ``main`` in a child that dies with us and is sent our SIGTERM and SIGINT; its exit code."""
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
     if pid == 0:
-        _be_first(main)
+        _run(main)
     tell(pid)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, frame: os.kill(pid, received))
-    return _exit_code(_wait(pid))
+    return _exit_code(os.waitpid(pid, 0)[1])
 
 
-def _be_first(main: Callable[[], int]) -> NoReturn:
+def _run(main: Callable[[], int]) -> NoReturn:
     code = 70
     try:
         die_with_parent()
@@ -69,14 +75,6 @@ def _be_first(main: Callable[[], int]) -> NoReturn:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
-
-
-def _wait(pid: int) -> int:
-    while True:
-        try:
-            return os.waitpid(pid, 0)[1]
-        except InterruptedError:
-            continue
 
 
 def _exit_code(status: int) -> int:

@@ -30,7 +30,7 @@ def missing() -> str | None:
 
 def run(main: Callable[[], int]) -> int:
     """Run ``main`` inside and give its exit code."""
-    return namespaces.first_of_new_pids(lambda: _inside(main))
+    return namespaces.in_child(lambda: namespaces.first_of_new_pids(lambda: _inside(main)))
 
 
 def _inside(main: Callable[[], int]) -> int:

@@ -28,6 +28,7 @@ def main():
     sys.stdin.read()
     return 5
 
+assert sandbox.run(lambda: 3) == 3, "one after another, as the short campaign does"
 sys.exit(sandbox.run(main))
 """
 
