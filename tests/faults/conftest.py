@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from jobwarden import JobWarden
+from tests.faults.app import build_all
 from tests.support.binaries import ENGINES
 from tests.support.engines import Engines
 from tests.support.factories import Factories
@@ -97,3 +98,11 @@ def launch(through: str, runtime_dir: Path) -> Iterator[Start]:
             return stack.enter_context(worker).await_ready()
 
         yield launched
+
+
+@pytest.fixture
+def app(database_url: str) -> Iterator[JobWarden]:
+    """The app with hard words, on a fresh database of any engine."""
+    app = build_all(database_url=database_url)
+    yield app
+    app.database.dispose()
