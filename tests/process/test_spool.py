@@ -158,3 +158,16 @@ def _cycle() -> dict[str, object]:
     cycle: dict[str, object] = {}
     cycle["self"] = cycle
     return cycle
+
+
+def test_a_beginning_is_noted_and_is_no_line(out: int, pen: SpoolWriter, spool: Spool) -> None:
+    assert spool.began("first") is False
+    os.write(out, b"half a line")
+    pen.begin("first")
+    pen.emit("l", log("after"))
+    assert (spool.began("first"), spool.began("second"), spool.began("fir")) == (True, False, False)
+    assert messages(spool) == ["half a line", "after"]
+
+
+def test_without_a_spool_nobody_knows_whether_anything_began(spool: Spool) -> None:
+    assert spool.began("first") is None

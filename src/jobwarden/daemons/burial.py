@@ -107,7 +107,7 @@ class Burial:
         if told is not None:
             report = told
             self._name_leftovers(watched, end)
-        elif watched.started is None:
+        elif watched.started is None and not hold.seat.spool.began(watched.id):
             report = released(watched, end)
         else:
             oom_killed = hold.seat.body.out_of_memory()

@@ -74,16 +74,17 @@ class Inquest:
         self._bodies.pop(attempt.id, None)
         if attempt.ending is not None and attempt.ending.why is Why.FENCED:
             return
-        report = self._report(attempt, runtime.read_outcome(attempt.id), end, now)
+        began = attempt.started is not None or (attempt.claim.idempotent and spool.began(attempt.id) is not False)
+        report = self._report(attempt, runtime.read_outcome(attempt.id), end, now, began)
         self._outbox.ask(
             lambda transaction: self._settle(transaction, attempt, spool, report, end),
             lambda answers: self._settled(attempt, runtime, report, answers),
         )
 
-    def _report(self, attempt: Watched, left: Report | None, end: Exit, now: float) -> Report:
+    def _report(self, attempt: Watched, left: Report | None, end: Exit, now: float, began: bool) -> Report:
         if left is not None:
             report = in_light_of_ending(attempt, left, now)
-        elif attempt.started is None:
+        elif not began:
             words = f"its process (pid {end.process.pid}) ended before the handler began, and so had its supervisor"
             report = Report(attempt.id, Outcome.UNSTARTED, reason=words)
         else:

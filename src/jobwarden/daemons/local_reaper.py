@@ -120,6 +120,7 @@ class LocalReaper:
         self._vigil.look({c.owner.id: c.owner.beat for c in seen.charges if c.owner}, boottime())
         unowned = [charge for charge in seen.charges if not self._lives(charge)]
         self._recover(unowned)
+        self._wards.note_starts(self._loop.clock())
         self._ship()
         self._idle = self._parent_gone() and not unowned and not len(self._wards)
         self._looks += 1

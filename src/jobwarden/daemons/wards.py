@@ -98,6 +98,13 @@ class Wards:
         self.where[charge.attempt_id] = ward
         return ward
 
+    def note_starts(self, now: float) -> None:
+        """Handlers that have begun although their start was never recorded: their limits count from here."""
+        for ward in self.holds.values():
+            for attempt in ward.attempts.values():
+                if attempt.started is None and attempt.claim.idempotent and ward.seat.spool.began(attempt.id):
+                    attempt.begin(now, 0, 0)
+
     def drop(self, ward: Ward) -> None:
         """Its seat is dead and everything of it was taken care of."""
         self.holds.pop(ward.seat.nonce, None)
@@ -121,7 +128,8 @@ def living(charge: Charge) -> int | None:
 
 
 def watched(charge: Charge, now: float) -> Watched:
-    """An attempt as a guard watches it; its handler counts as begun unless it provably has not."""
+    """An attempt as a guard watches it. Where its start is not recorded, its limits count from now on at the earliest:
+    see `Wards.note_starts`."""
     claim = Claim(
         job_id=charge.job_id,
         attempt_id=charge.attempt_id,
@@ -138,7 +146,6 @@ def watched(charge: Charge, now: float) -> Watched:
         memory=charge.memory,
     )
     found = Watched(claim, charge.nonce, now)
-    waits = charge.state is AttemptState.DISPATCHED and (not charge.idempotent or claim.isolation is Isolation.POOL)
-    if not waits:
+    if charge.state is AttemptState.RUNNING or charge.logged:
         found.begin(now - (charge.running_for or 0.0), 0, 0)
     return found

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from jobwarden.process.kernel import punch_hole
 from jobwarden.process.runtime_dir import RuntimeDir
 
-LOG, ERROR_TEXT, PROGRESS, ARTIFACT, STEP = "l", "e", "p", "a", "s"
+LOG, ERROR_TEXT, PROGRESS, ARTIFACT, STEP, BEGIN = "l", "e", "p", "a", "s", "b"
 LINE_LIMIT = 65_536
 READ_LIMIT = 4 * 1024 * 1024
 _MARK = "\x1e"
@@ -52,6 +52,17 @@ class SpoolWriter:
             os.write(self._fd, b"%b%b%b\n" % (self._mark, kind.encode(), _encode(record).encode()))
         except Exception:  # logging can never change an outcome
             self.lost += 1
+
+    def begin(self, attempt_id: str) -> None:
+        """Note that an attempt's handler is about to be entered: without this note it provably was not."""
+        try:
+            os.write(self._fd, _begin_note(self._mark, attempt_id))
+        except OSError:
+            self.lost += 1
+
+
+def _begin_note(mark: bytes, attempt_id: str) -> bytes:
+    return b'%b%b"%b"\n' % (mark, BEGIN.encode(), attempt_id.encode())
 
 
 def spoken() -> tuple[int, int]:
@@ -96,6 +107,17 @@ class Spool:
         raw, err_used = parse_raw(err, "stderr", self._step, final and err_ends)
         self._next = -1 if final and out_ends else out_from + out_used
         return lines + raw, out_from + out_used, err_from + err_used
+
+    def began(self, attempt_id: str) -> bool | None:
+        """Whether an attempt's handler was about to be entered; None if the file that would tell is not there.
+
+        What was recorded may be forgotten here, so ask only of attempts that nothing was recorded of.
+        """
+        try:
+            with open(self._out, "rb") as file:
+                return _begin_note(self._marker, attempt_id) in file.read()
+        except OSError:
+            return None
 
     def forget(self, out: int, err: int) -> None:
         """Give back the memory of what lies before the offsets, which keep their meaning."""
@@ -183,6 +205,8 @@ class _Parser:
         match kind:
             case "e":
                 self._add_text(content["text"], at)
+                return None
+            case "b":
                 return None
             case "s":
                 self.close_text()

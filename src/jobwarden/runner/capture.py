@@ -63,6 +63,11 @@ class Capture:
         self.flush()
         self._pen.emit(kind, record)
 
+    def began(self, attempt_id: str) -> None:
+        """Note that the handler is about to be entered."""
+        if self._pen is not None:
+            self._pen.begin(attempt_id)
+
     def flush(self) -> None:
         """Write what is printed but not a whole line yet."""
         for stream in (self._stdout, sys.stdout):

@@ -305,6 +305,8 @@ class Child:
             handler.reseed()
             self._fresh = False
         pooled = claim["isolation"] == "pool"
+        if claim["idempotent"]:  # the start of any other is in the database already
+            self._capture.began(claim["attempt_id"])
         self._meter.start()
         gc.enable()
         self._entered = True
