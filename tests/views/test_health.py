@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -337,6 +340,14 @@ def test_w42_each_contradiction_is_named(world: World, forge: Callable[[World], 
     for deep in (False, True):
         found = [finding for finding in world.check(deep=deep) if (finding.invariant, finding.id) == (rule, key)]
         assert [words in finding.detail for finding in found] == [True], f"{deep=}: {world.check(deep=deep)}"
+
+
+def test_the_page_names_every_rule() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "operate.md").read_text()
+    source = inspect.getsource(health)
+    rules = set(re.findall(r'Finding\(\s*"(\w+)"', source))
+    assert len(rules) == 15
+    assert {rule for rule in rules if f"`{rule}`" not in page} == set()
 
 
 # -- what only a deep look finds --------------------------------------------------------------------------------------

@@ -27,9 +27,10 @@ from jobwarden.store.ids import new_ids
 from jobwarden.store.jobs import bear_again
 from jobwarden.store.schema import events, jobs, workers
 from jobwarden.store.transition import move_jobs
+from jobwarden.store.workers import DRAIN
 
 BITE = 500
-_DRAIN = "drain"
+
 
 # -- one job, in the caller's transaction -----------------------------------------------------------------------------
 
@@ -375,8 +376,8 @@ _worker = (
 )
 _ask_worker = (
     update(workers)
-    .where(workers.c.id == bindparam("worker", type_=Id), func.coalesce(workers.c.wish, "") != _DRAIN)
-    .values(wish=_DRAIN, wish_actor=bindparam("actor"), wish_reason=bindparam("reason"))
+    .where(workers.c.id == bindparam("worker", type_=Id), func.coalesce(workers.c.wish, "") != DRAIN)
+    .values(wish=DRAIN, wish_actor=bindparam("actor"), wish_reason=bindparam("reason"))
 )
 
 
@@ -402,7 +403,7 @@ def drain(transaction: Transaction, worker_id: str, reason: str | None, actor_id
             actor_type=Actor.OPERATOR.value,
             actor_id=order.actor,
             reason=order.reason,
-            context={"wish": _DRAIN, "worker": row.id, **({"before": row.wish} if row.wish else {})},
+            context={"wish": DRAIN, "worker": row.id, **({"before": row.wish} if row.wish else {})},
             created_at=now(),
         )
     )

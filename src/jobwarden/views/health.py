@@ -11,7 +11,7 @@ from itertools import groupby, pairwise
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, func, literal_column, not_, or_, select, union_all
+from sqlalchemy import Row, and_, func, literal_column, not_, or_, select, union_all
 
 from jobwarden.domain.claims import Purpose
 from jobwarden.domain.findings import Finding
@@ -315,7 +315,7 @@ def _ledger_gap(transaction: Transaction, given: str) -> Iterator[Finding]:
 
 
 _most = select(func.max(logs.c.seq)).where(logs.c.attempt_id == attempts.c.id).correlate(attempts).scalar_subquery()
-_marks: Select[Any] = (
+_marks = (
     select(attempts.c.id, attempts.c.log_seq, func.coalesce(_most, 0).label("highest"))
     .select_from(_given_attempts)
     .where(func.coalesce(_most, attempts.c.log_seq) != attempts.c.log_seq)
