@@ -146,7 +146,7 @@ class GlobalReaper:
     def _may_take(self, charge: Charge, silent: float) -> bool:
         """In our own scope only what is proved to be gone, elsewhere whatever a host must have ended by now."""
         if charge.pid_scope == self._scope:
-            return not probe.alive(charge.child)
+            return not probe.alive(probe.completed(charge.child, charge.nonce))
         return silent > self._settings.death_budget
 
     def _told(self, daemon: Daemon, silent: float, taken: int | None) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +108,8 @@ class LocalReaper:
                 return Seen(leads=False)
             leases.release(transaction, self._lease, holder)
             leases.acquire(transaction, self._lease, self._me, self._settings.silence)
-        return Seen(True, charges_in(transaction, self._scope))
+        charges = charges_in(transaction, self._scope)
+        return Seen(True, [replace(c, child=probe.completed(c.child, c.nonce)) for c in charges])
 
     def heed(self, seen: Seen) -> None:
         """Judge every owner, and take over what has none."""

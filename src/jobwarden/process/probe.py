@@ -136,6 +136,20 @@ def nonce(pid: int) -> str | None:
     return None
 
 
+def completed(process: ProcessId, nonce_given: str) -> ProcessId:
+    """A stamp without a start time, completed by the process that carries its nonce, if there is one.
+
+    What a seat starts inherits its nonce, so without a pid it is the oldest session leader that carries it.
+    """
+    if process.start_time or not nonce_given:
+        return process
+    known = [found for found in [stat(process.pid)] if found] if process.pid else everyone()
+    seats = [found for found in known if found.running and found.pid == found.session]
+    carriers = [found for found in seats if nonce(found.pid) == nonce_given]
+    oldest = min(carriers, key=lambda found: found.start_time, default=None)
+    return process if oldest is None else ProcessId(oldest.pid, oldest.start_time)
+
+
 def everyone() -> list[Stat]:
     """Every process that this one can see."""
     return [found for pid in _numbers("/proc") if (found := stat(pid))]

@@ -45,9 +45,10 @@ class Look:
         """
         seeds = {known.pid for known in (root, *also) if self._stands(known)}
         found = self._everyone.get(root.pid)
-        if found is None or found.start_time == root.start_time:
-            # a pid is not given out again while it still names a session
-            seeds.update(pid for pid in self._sessions.get(root.pid, ()) if self._not_older(pid, root))
+        if root.pid and (found is None or found.start_time == root.start_time):
+            # a pid is not given out again while it still names a session; it may have been before that session began
+            session = [pid for pid in self._sessions.get(root.pid, ()) if self._not_older(pid, root)]
+            seeds.update(pid for pid in session if not nonce or probe.nonce(pid) in (nonce, None))
         if nonce:
             seeds.update(pid for pid in self._carrying(nonce) if self._not_older(pid, root))
         return self._named(self._below(seeds))
