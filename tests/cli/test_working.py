@@ -29,7 +29,7 @@ def test_init_enqueue_work_and_look(cli: Cli) -> None:
     page = cli("show", job_id).out
     for words in ("✓ succeeded", "queued → running", '"greeted": "world"', f"pid {attempt['child_pid']}"):
         assert words in page
-    assert [worker["state"] for worker in cli("workers", "--all", "--json").json] == ["stopped"]
+    eventually(lambda: _fleet(cli) == {"supervisor": "stopped", "local_reaper": "stopped"}, 30, interval=0.2)
 
 
 def test_a_key_is_enqueued_once(cli: Cli) -> None:
@@ -56,3 +56,8 @@ def test_up_serves_until_told_and_a_follower_sees_the_job_to_its_end(bare: Cli) 
     finally:
         code, out = ended(up)
     assert code == 0, out
+
+
+def _fleet(cli: Cli) -> dict[str, str]:
+    """Every daemon that there ever was, by its role; a reaper goes a moment after its supervisor."""
+    return {worker["role"]: worker["state"] for worker in cli("workers", "--all", "--json").json}
