@@ -75,7 +75,12 @@ def test_whatever_is_wrong_with_the_socket_nothing_fails(address: str) -> None:
 def test_a_manager_that_does_not_read_blocks_nobody() -> None:
     with Manager() as manager:
         systemd = Systemd({"NOTIFY_SOCKET": manager.address})
-        done = threading.Thread(target=lambda: [systemd.status(f"{n}") for n in range(5000)], daemon=True)
+
+        def chatter() -> None:
+            for n in range(5000):
+                systemd.status(f"{n}")
+
+        done = threading.Thread(target=chatter, daemon=True)
         done.start()
         done.join(30)
         assert not done.is_alive()
