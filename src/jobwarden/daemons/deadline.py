@@ -1,7 +1,7 @@
-"""How long a daemon lets one transaction take before it breaks it off and tries anew.
+"""How long a daemon waits for the answer to one statement before it breaks it off and tries anew.
 
 Short, because a connection that swallows all that is said must be found out before the daemon counts as silent; and
-never so short that a slow database cannot be used: it doubles with each transaction that was broken off, as far as the
+never so short that a slow database cannot be used: it doubles with each call that was broken off, as far as the
 driver's own deadline, and comes back step by step when transactions are quick again.
 """
 

@@ -37,7 +37,7 @@ _STRIKES = 5
 
 @dataclass(slots=True)
 class Batch:
-    """What the loop wants committed next; claims and the beat are only tried once, the rest until it is committed.
+    """What the loop wants committed next; claims are only tried once, the rest until it is committed.
 
     ``settlements`` are what children reported, ``judgements`` what the supervisor proved of those who said nothing.
     ``acts`` are run first in the transaction, ``afterwards`` by the loop once it is committed.
@@ -181,13 +181,13 @@ class Writer(threading.Thread):
         return taken
 
     def press(self, now: float) -> None:
-        """Break off a transaction that takes too long, so that it is tried anew; called by the loop in every round.
+        """Break off a call that takes too long, so that its batch is tried anew; called by the loop in every round.
 
         Whatever holds the connection open and swallows what is said, the thread never waits longer than that. What
         was broken off may have been committed: every part of a batch can be repeated.
         """
         since = self._since
-        if since is None or now - since < self._deadline.seconds:
+        if since is None or now - max(since, self._database.heard) < self._deadline.seconds:
             return
         if self._database.break_off(now - self._deadline.seconds):
             self._deadline.missed()
@@ -241,7 +241,7 @@ class Writer(threading.Thread):
                 if strikes >= _STRIKES:
                     raise
                 self._suffer(fault, error, tries)
-                batch = replace(batch, vacancies=(), load=None)
+                batch = replace(batch, vacancies=())
             else:
                 self.outage = None
                 self.last_success = time.monotonic()
@@ -256,7 +256,7 @@ class Writer(threading.Thread):
         cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
         self.outage = Outage(since, tries, " ".join(str(cause).split()))
         self._wake()
-        self._database.dispose()
+        self._database.reconnect()
         time.sleep(self._deadline.pause.delay(tries, random.random()))
 
     def _transact(self, batch: Batch) -> Result:

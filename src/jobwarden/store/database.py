@@ -188,6 +188,7 @@ class Database:
         self._announced = 0.0
         self._haste: float | None = None
         self._sockets: Sockets | None = None
+        self.heard = 0.0  # when a server last answered a statement, by the monotonic clock; kept once hastened
         self._voice = Voice(self.fingerprint)
         _databases.add(self)
 
@@ -327,13 +328,19 @@ class Database:
         """For a daemon that must be heard of in time: whoever vanished in the middle of a transaction of ours holds its
         locks no longer than this, who waits for a lock or a connection is told so in time, and `break_off` works.
         Connects anew."""
-        self._haste, self._sockets = seconds, Sockets(self.facts.descriptor, time.monotonic)
-        self.dispose()
+        engine, self._haste = self.engine, seconds
+        self._sockets = Sockets(self.facts.descriptor, time.monotonic)
+        self._watch(engine, self._sockets)
+        engine.dispose()
 
     def break_off(self, before: float) -> int:
         """From another thread than the one that waits: end the calls over connections that are older than the monotonic
         moment ``before``; they fail as lost. How many connections were shut down."""
         return self._sockets.cut(before) if self._sockets is not None else 0
+
+    def reconnect(self) -> None:
+        """Close the connections of the pool; the next use connects anew, and asks nothing that is known already."""
+        self.engine.dispose()
 
     def dispose(self) -> None:
         """Close the pool; the next use opens it again."""
@@ -356,12 +363,9 @@ class Database:
 
     def _make_engine(self) -> Engine:
         options, facts = self.options, self.facts
-        arguments = facts.connect_args(self._limits, options.pgbouncer)
-        if facts.notifies:
-            arguments["options"] = _server_options(self.url, arguments, options.schema_name)
         url = _with_driver(self.url, facts)
         try:
-            engine = create_engine(url, connect_args=arguments, pool_recycle=1800, **facts.engine_options())
+            engine = create_engine(url, pool_recycle=1800, **facts.engine_options())
         except ImportError as error:
             extra = facts.drivers.get(url.get_driver_name(), "all")
             way_out = f"pip install 'jobwarden[{extra}]'"
@@ -371,7 +375,7 @@ class Database:
         event.listen(engine, "do_connect", self._connect)
         event.listen(engine, "connect", self._prepare)
         if self._sockets is not None:
-            self._sockets.watch(engine)
+            self._watch(engine, self._sockets)
         if not facts.chains_writes and facts.one_machine:
             event.listen(engine, "begin", _begin)
         if options.table_prefix != PREFIX:
@@ -383,8 +387,18 @@ class Database:
         connect = self.options.connect_timeout if self._haste is None else _PATIENT * self._haste
         return Limits(self.options.statement_timeout, min(connect, self.options.connect_timeout), self._haste)
 
+    def _watch(self, engine: Engine, sockets: Sockets) -> None:
+        sockets.watch(engine)
+        event.listen(engine, "after_cursor_execute", self._answered)
+
+    def _answered(self, *told: Any) -> None:
+        self.heard = time.monotonic()
+
     def _connect(self, dialect: Any, record: Any, arguments: Any, named: Any) -> Any:
-        raw = self.facts.connect(dialect.dbapi, self._limits, *arguments, **named)
+        ours = self.facts.connect_args(self._limits, self.options.pgbouncer)
+        if self.facts.notifies:
+            ours["options"] = _server_options(self.url, ours, self.options.schema_name)
+        raw = self.facts.connect(dialect.dbapi, self._limits, *arguments, **{**named, **ours})
         if self._sockets is not None:
             self._sockets.hold(raw)
         return raw
