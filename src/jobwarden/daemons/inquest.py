@@ -7,7 +7,7 @@ alive. A child that settled for itself meanwhile was first, and only the facts o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,16 @@ from typing import Any
 from jobwarden.daemons.judge import in_light_of_ending, judge
 from jobwarden.daemons.narrator import Narrator
 from jobwarden.daemons.outbox import Outbox
-from jobwarden.daemons.wards import Ward, watched
+from jobwarden.daemons.wards import LeftSeat, S, Ward, runtime_of, watched
 from jobwarden.daemons.watch import Watched, Why
 from jobwarden.domain.report import Outcome, Report
 from jobwarden.domain.states import Actor
 from jobwarden.lifecycle.record import record_exits
 from jobwarden.lifecycle.recover import Charge
 from jobwarden.lifecycle.settle import Settled, Settlement, settle
-from jobwarden.process.body import Body
+from jobwarden.process.cgroup import Cgroups
 from jobwarden.process.exits import Exit
-from jobwarden.process.runtime_dir import RuntimeDir, of_seat
+from jobwarden.process.runtime_dir import RuntimeDir
 from jobwarden.process.spool import Spool
 from jobwarden.runner.shipping import ship
 from jobwarden.store.database import Transaction
@@ -36,42 +36,48 @@ class Inquest:
     """Holds inquests for one reaper; ``clock`` is monotonic."""
 
     def __init__(
-        self, reaper_id: str, base: Path, outbox: Outbox, narrator: Narrator, clock: Callable[[], float]
+        self,
+        reaper_id: str,
+        base: Path,
+        cgroups: Cgroups | None,
+        outbox: Outbox,
+        narrator: Narrator,
+        clock: Callable[[], float],
     ) -> None:
-        self._me, self._base, self._outbox, self._narrator, self._clock = reaper_id, base, outbox, narrator, clock
-        self._open: dict[str, float] = {}
-        self._bodies: dict[str, Body] = {}
+        self._me, self._base, self._cgroups = reaper_id, base, cgroups
+        self._outbox, self._narrator, self._clock = outbox, narrator, clock
+        self._found: dict[str, Ward[LeftSeat]] = {}
 
-    def hold(self, ward: Ward) -> bool:
-        """Over a ward of which nothing lives any more; False while how it ended may still be told."""
+    def open(self, charges: Iterable[Charge]) -> list[Ward[LeftSeat]]:
+        """Over attempts that were never ours, whose processes were dead when they were found, and over no others.
+
+        Gives their remains; `hold` follows for those of which nothing lives.
+        """
+        now = self._clock()
+        self._found = {charge.attempt_id: self._remains(charge, now) for charge in charges}
+        return list(self._found.values())
+
+    def hold(self, ward: Ward[S]) -> bool:
+        """Over a seat of which nothing lives any more; False while how it ended may still be told."""
         now = self._clock()
         ward.dead_since = ward.dead_since or now
         end = ward.exit
         if end is None and now - ward.dead_since < _PATIENCE:
             return False
+        seen = end or Exit(ward.seat.process, ward.seat.nonce, None)
         for attempt in ward.attempts.values():
-            self._conclude(attempt, ward.runtime, ward.seat.spool, end or _unknown(ward), now)
+            self._conclude(attempt, ward.runtime, ward.seat.spool, seen, now)
         return True
 
-    def open(self, charge: Charge) -> None:
-        """Over an attempt that was never ours: its process was dead when it was found. Called again at each look."""
-        now = self._clock()
-        began = self._open.setdefault(charge.attempt_id, now)
-        body = self._bodies.setdefault(charge.attempt_id, Body(charge.nonce, charge.child))
-        if body.members():
-            body.kill()
-            return
-        runtime = of_seat(self._base, charge.nonce) or RuntimeDir(self._base, charge.worker_id)
-        end = runtime.read_exit(charge.child)
-        if end is None and now - began < _PATIENCE:
-            return
-        attempt = watched(charge, now)
-        unseen = end or Exit(charge.child, charge.nonce, None)
-        self._conclude(attempt, runtime, Spool(runtime, charge.nonce), unseen, now)
+    def _remains(self, charge: Charge, now: float) -> Ward[LeftSeat]:
+        known = self._found.get(charge.attempt_id)
+        if known is not None:
+            return known
+        runtime = runtime_of(self._base, charge)
+        seat = LeftSeat(charge, runtime, self._cgroups)
+        return Ward(seat, runtime, {charge.attempt_id: watched(charge, now)})
 
     def _conclude(self, attempt: Watched, runtime: RuntimeDir, spool: Spool, end: Exit, now: float) -> None:
-        self._open.pop(attempt.id, None)
-        self._bodies.pop(attempt.id, None)
         if attempt.ending is not None and attempt.ending.why is Why.FENCED:
             return
         began = attempt.started is not None or (attempt.claim.idempotent and spool.began(attempt.id) is not False)
@@ -107,10 +113,6 @@ class Inquest:
         runtime.remove_outcome(attempt.id)
         if any(answer.decision is not None for answer in answers):
             self._narrator.found_dead(attempt.claim.job, attempt.id, report.reason or report.outcome.value)
-
-
-def _unknown(ward: Ward) -> Exit:
-    return Exit(ward.seat.process, ward.seat.nonce, None)
 
 
 def _proof(end: Exit) -> str:

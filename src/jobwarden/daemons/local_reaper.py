@@ -25,7 +25,7 @@ from jobwarden.daemons.loop import Loop
 from jobwarden.daemons.narrator import Narrator
 from jobwarden.daemons.outbox import Outbox
 from jobwarden.daemons.vigil import Vigil
-from jobwarden.daemons.wards import Ward, Wards
+from jobwarden.daemons.wards import AdoptedSeat, Ward, Wards
 from jobwarden.daemons.watch import Why
 from jobwarden.daemons.writer import Result
 from jobwarden.domain.states import LIVE_WORKER, Actor
@@ -33,6 +33,7 @@ from jobwarden.lifecycle.claim import Owner
 from jobwarden.lifecycle.recover import Charge, adopt, charges_in
 from jobwarden.process import pidfd, probe
 from jobwarden.process.body import Body
+from jobwarden.process.cgroup import Cgroups, find_delegated
 from jobwarden.process.kernel import boottime
 from jobwarden.process.runtime_dir import all_in
 from jobwarden.runner.shipping import ship
@@ -72,7 +73,9 @@ class LocalReaper:
         self._lease = f"{self.role}:{self._scope}"
         self._vigil = Vigil(gap=settings.silence / 2)
         self._fence = Fence(owner.supervisor, settings.self_fence_ttl)
-        self._wards = Wards(base)
+        delegated, _ = find_delegated()
+        cgroups = Cgroups(delegated) if delegated is not None else None
+        self._wards = Wards(base, cgroups)
         self._guard = Guard(
             self._wards.holds,
             self._wards.where,
@@ -81,8 +84,9 @@ class LocalReaper:
             narrator,
             settings.beat_interval,
             by=(Actor.REAPER, self._me),
+            unkillable_after=settings.unkillable_after,
         )
-        self._inquest = Inquest(self._me, base, outbox, narrator, loop.clock)
+        self._inquest = Inquest(self._me, base, cgroups, outbox, narrator, loop.clock)
         self._leads = self._idle = False
         self._charges: Sequence[Charge] = ()
         self._looks = 0
@@ -176,18 +180,15 @@ class LocalReaper:
             pidfd.signal_checked(owner.process, signal.SIGKILL)
         return True
 
-    def _recover(self, unowned: Iterable[Charge]) -> None:
+    def _recover(self, unowned: Sequence[Charge]) -> None:
         """Adopt what lives, hold an inquest over what does not."""
-        living = []
-        for charge in unowned:
-            if probe.alive(charge.child):
-                living.append(charge)
-            else:
-                self._inquest.open(charge)
+        living = [charge for charge in unowned if probe.alive(charge.child)]
+        for ward in self._guard.gone(self._inquest.open(c for c in unowned if c not in living), self._loop.clock()):
+            self._inquest.hold(ward)
         if living:
-            why = "its owner is gone"
             self._outbox.ask(
-                lambda transaction: adopt(transaction, living, self._me, why), lambda ids: self._took(living, ids)
+                lambda transaction: adopt(transaction, living, self._me, "its owner is gone"),
+                lambda ids: self._took(living, ids),
             )
 
     def _took(self, charges: Iterable[Charge], ids: set[str]) -> None:
@@ -204,7 +205,7 @@ class LocalReaper:
                 self._loop.watch(ward.seat, self._loop.ring)
             self._welcome(ward, charge, now)
 
-    def _welcome(self, ward: Ward, charge: Charge, now: float) -> None:
+    def _welcome(self, ward: Ward[AdoptedSeat], charge: Charge, now: float) -> None:
         watched = ward.attempts[charge.attempt_id]
         watched.say(
             "warning", f"its supervisor is gone: process {charge.child.pid} is watched by a reaper now", "adopt"
@@ -257,7 +258,7 @@ class LocalReaper:
                 directory.remove()
 
 
-def _shipping(ward: Ward, claim: Any, words: Sequence[Any]) -> Callable[[Transaction], None]:
+def _shipping(ward: Ward[AdoptedSeat], claim: Any, words: Sequence[Any]) -> Callable[[Transaction], None]:
     attempt = (claim.job_id, claim.attempt_id, claim.token)
     pooled = claim.isolation == "pool"
     end = (0, 0) if pooled else (None, None)

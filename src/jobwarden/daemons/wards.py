@@ -11,6 +11,7 @@ import signal
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from jobwarden.daemons.watch import Watched
 from jobwarden.domain.claims import Claim, Isolation
@@ -18,18 +19,38 @@ from jobwarden.domain.states import AttemptState
 from jobwarden.lifecycle.recover import Charge
 from jobwarden.process import pidfd
 from jobwarden.process.body import Body
+from jobwarden.process.cgroup import Cgroups
 from jobwarden.process.exits import Exit
 from jobwarden.process.runtime_dir import RuntimeDir, of_seat
 from jobwarden.process.spool import Spool
 
 
-class AdoptedSeat:
-    """A living seat that somebody else started. ``handle`` is a pidfd whose identity was checked while it was held."""
+class LeftSeat:
+    """A seat that somebody else started, dead or alive: what it is made of, and what it wrote."""
 
-    def __init__(self, charge: Charge, handle: int, runtime: RuntimeDir) -> None:
+    def __init__(self, charge: Charge, runtime: RuntimeDir, cgroups: Cgroups | None) -> None:
         self.process, self.nonce = charge.child, charge.nonce
-        self.body = Body(charge.nonce, charge.child)
+        self.body = Body(charge.nonce, charge.child, cgroups)
         self.spool = Spool(runtime, charge.nonce)
+
+    def stop(self, attempt_id: str) -> bool:
+        """A seat that is dead has nobody to ask."""
+        return False
+
+    @property
+    def status(self) -> int | None:
+        """How it ended, as far as the kernel tells us: nothing, of a process that we never had a handle on."""
+        return None
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
+
+
+class AdoptedSeat(LeftSeat):
+    """A living one. ``handle`` is a pidfd whose identity was checked while it was held."""
+
+    def __init__(self, charge: Charge, runtime: RuntimeDir, cgroups: Cgroups | None, handle: int) -> None:
+        super().__init__(charge, runtime, cgroups)
         self._handle = handle
 
     def fileno(self) -> int:
@@ -55,11 +76,14 @@ class AdoptedSeat:
         os.close(self._handle)
 
 
-@dataclass(slots=True)
-class Ward:
-    """An adopted seat and its attempts; ``dead_since`` is when its end was seen (monotonic seconds)."""
+S = TypeVar("S", bound=LeftSeat)
 
-    seat: AdoptedSeat
+
+@dataclass(slots=True)
+class Ward(Generic[S]):
+    """A left seat and its attempts; ``dead_since`` is when its end was seen (monotonic seconds)."""
+
+    seat: S
     runtime: RuntimeDir
     attempts: dict[str, Watched] = field(default_factory=dict)
     sizes: tuple[int, int] = (0, 0)
@@ -77,23 +101,24 @@ class Ward:
 class Wards:
     """The wards of one reaper by the nonce of their seat; ``where`` finds the ward of an attempt."""
 
-    def __init__(self, base: Path) -> None:
-        self.holds: dict[str, Ward] = {}
-        self.where: dict[str, Ward] = {}
-        self._base = base
+    def __init__(self, base: Path, cgroups: Cgroups | None) -> None:
+        self.holds: dict[str, Ward[AdoptedSeat]] = {}
+        self.where: dict[str, Ward[AdoptedSeat]] = {}
+        self._base, self._cgroups = base, cgroups
 
     def __len__(self) -> int:
         return len(self.where)
 
-    def take(self, charge: Charge, now: float) -> Ward | None:
+    def take(self, charge: Charge, now: float) -> Ward[AdoptedSeat] | None:
         """Watch over an attempt's process from now on; None if it has ended or is another one by now."""
         ward = self.holds.get(charge.nonce)
         if ward is None:
             handle = living(charge)
             if handle is None:
                 return None
-            runtime = of_seat(self._base, charge.nonce) or RuntimeDir(self._base, charge.worker_id)
-            ward = self.holds[charge.nonce] = Ward(AdoptedSeat(charge, handle, runtime), runtime)
+            runtime = runtime_of(self._base, charge)
+            seat = AdoptedSeat(charge, runtime, self._cgroups, handle)
+            ward = self.holds[charge.nonce] = Ward(seat, runtime)
         ward.attempts[charge.attempt_id] = watched(charge, now)
         self.where[charge.attempt_id] = ward
         return ward
@@ -105,7 +130,7 @@ class Wards:
                 if attempt.started is None and attempt.claim.idempotent and ward.seat.spool.began(attempt.id):
                     attempt.begin(now, 0, 0)
 
-    def drop(self, ward: Ward) -> None:
+    def drop(self, ward: Ward[AdoptedSeat]) -> None:
         """Its seat is dead and everything of it was taken care of."""
         self.holds.pop(ward.seat.nonce, None)
         for attempt_id in ward.attempts:
@@ -116,6 +141,11 @@ class Wards:
     def directories(self) -> Iterable[RuntimeDir]:
         """The runtime directories that they are in."""
         return {ward.runtime.path: ward.runtime for ward in self.holds.values()}.values()
+
+
+def runtime_of(base: Path, charge: Charge) -> RuntimeDir:
+    """Where the attempt's seat left what it left; by its nonce, since its owner may be another one by now."""
+    return of_seat(base, charge.nonce) or RuntimeDir(base, charge.worker_id)
 
 
 def living(charge: Charge) -> int | None:
