@@ -16,13 +16,13 @@ from typing import Any
 
 from chaos import journal, ledger, plan, report
 from chaos.checker import check
-from chaos.evidence import SECOND, Bounds, Clocks, Evidence, Leftover
+from chaos.evidence import SECOND, Bounds, Clocks, Evidence, Injury, Leftover
 from chaos.faults import Injector
 from chaos.hosts import Host, lay_wires, nonce_of
 from chaos.plan import Fault, Scale
 from chaos.sandbox import MEMORY
 from chaos.site import SITES, Site
-from chaos.workload import Operator, Producer, Worker, unsettled
+from chaos.workload import Canary, Operator, Producer, Worker, unsettled
 from jobwarden.cli import roles
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -98,7 +98,9 @@ class Campaign:
         server = str(app.database.server())
         producer = Producer(app, self._wishes.seed, self._wishes.jobs, self._wishes.jobs / (self._wishes.seconds * 0.9))
         operator = Operator(app, self._wishes.seed)
-        workers = [Worker("producer", producer.round), Worker("operator", operator.round)]
+        canary = Canary(app)
+        rounds = {"producer": producer.round, "operator": operator.round, "canary": canary.round}
+        workers = [Worker(name, round) for name, round in rounds.items()]
         hosts = self._raise_hosts(site)
         injector = Injector(site, hosts, self._scale, lambda: self._tick(injector, producer))
         try:
@@ -115,7 +117,7 @@ class Campaign:
         for host in hosts:
             host.stop()
         self._tick(injector, producer)
-        evidence = self._gather(app, injector, hosts, leftovers, took)
+        evidence = self._gather(app, [*injector.injuries, *canary.injuries], hosts, leftovers, took)
         facts = report.Facts(
             engine=site.engine,
             seed=self._wishes.seed,
@@ -132,6 +134,7 @@ class Campaign:
                 "clock drift, s": round(self._clocks.drift, 4),
                 "settled after, s": round(took, 1),
                 "jobs per second": round(len(evidence.jobs) / self._busy, 1),
+                "stalls of the machine": len(canary.injuries),
                 "servers that died by themselves": injector.revived,
                 "trouble of clients": sum(sum(worker.trouble.values()) for worker in workers),
             },
@@ -227,7 +230,7 @@ class Campaign:
         ]
 
     def _gather(
-        self, app: Any, injector: Injector, hosts: Sequence[Host], leftovers: list[Leftover], took: float
+        self, app: Any, injuries: list[Injury], hosts: Sequence[Host], leftovers: list[Leftover], took: float
     ) -> Evidence:
         lines = journal.read(self._journal)
         jobs, attempts, events, counters = ledger.load(app.database, self._clocks)
@@ -237,12 +240,12 @@ class Campaign:
             attempts=attempts,
             events=events,
             lines=[line for line in lines if line.event != "enqueued"],
-            injuries=injector.injuries,
+            injuries=injuries,
             lives=[life for host in hosts for life in host.lives],
             leftovers=leftovers,
             bounds=Bounds(self._scale.fence, self._scale.budget, self._bound, took, 0.05 + self._clocks.drift),
             counters=counters,
-            findings=[f"{found.invariant} {found.id}: {found.detail}" for found in app.health(deep=True)],
+            findings=[(found.id, f"{found.invariant} {found.id}: {found.detail}") for found in app.health(deep=True)],
         )
 
     def _daemons(self, hosts: Sequence[Host]) -> dict[str, int]:

@@ -189,8 +189,8 @@ def _ledger_explains(case: Case, verdict: Verdict) -> None:
         if opened and opened[-1] != job.current_attempt:
             verdict.broken(job.id, f"its current attempt is {job.current_attempt}, the ledger's last is {opened[-1]}")
     _counted(case, verdict)
-    for words in case.evidence.findings:
-        verdict.broken("", f"health: {words}")
+    for about, words in case.evidence.findings:
+        verdict.broken(about if about in case.jobs else "", f"health: {words}")
 
 
 def _follow(verdict: Verdict, job: str, whose: str, moves: Sequence[tuple[str | None, str | None]], state: str) -> None:

@@ -120,7 +120,7 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Everything of one campaign; ``findings`` is what the engine's own health check says at the end."""
+    """Everything of one campaign; ``findings`` is what the engine's own health check says at the end, by id."""
 
     acknowledged: Sequence[str]
     jobs: Sequence[Job]
@@ -132,7 +132,7 @@ class Evidence:
     leftovers: Sequence[Leftover]
     bounds: Bounds
     counters: Mapping[str, int] | None = None
-    findings: Sequence[str] = ()
+    findings: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(slots=True)

@@ -1,6 +1,7 @@
 """What explains that an attempt did not come to its own end: a fault that hit its process, its tree or its host.
 
-A database that was away for long excuses everybody, because hosts then end what they run by themselves. What never
+A database that was away for long, or a machine that let nobody through to it, excuses everybody, because hosts then end
+what they run by themselves. What never
 began may have been given back for anything that happened on its host, or to the seat that it waited on.
 """
 

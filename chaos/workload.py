@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from chaos import journal
+from chaos.evidence import SECOND, Injury
 from chaos.kinds import KINDS
 from jobwarden import JobWarden
 from jobwarden.errors import JobWardenError, WrongState
@@ -25,6 +26,7 @@ from jobwarden.store.schema import jobs
 BACKLOG = 60
 _TROUBLE = (DBAPIError, JobWardenError, OSError)
 _IDS_PER_LINE = 50
+_SING, _STALL = 0.2, SECOND
 _REASON = "the campaign's operator said so"
 
 
@@ -117,6 +119,30 @@ class Operator:
         with self._app.database.read() as transaction:
             found = list(transaction.execute(asked).scalars())
         return self._rng.choice(found) if found else None
+
+
+class Canary:
+    """Writes a row of its own over and over, and notes as an injury whenever that took long: then nobody got through.
+
+    So a machine that has too much to do is told from daemons that did too little.
+    """
+
+    def __init__(self, app: JobWarden) -> None:
+        self.injuries: list[Injury] = []
+        self._app, self._last = app, journal.boottime()
+        with app.database.write() as transaction:
+            transaction.connection.exec_driver_sql("CREATE TABLE canary (sings INTEGER)")
+            transaction.connection.exec_driver_sql("INSERT INTO canary VALUES (0)")
+
+    def round(self) -> float:
+        """One write; gives the pause until the next."""
+        with self._app.database.write() as transaction:
+            transaction.connection.exec_driver_sql("UPDATE canary SET sings = sings + 1")
+        now = journal.boottime()
+        if now - self._last > _STALL:
+            self.injuries.append(Injury(0, "stall", begun=self._last, ended=now))
+        self._last = now
+        return _SING
 
 
 def waiting(app: JobWarden) -> int:

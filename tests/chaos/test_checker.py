@@ -274,7 +274,7 @@ def test_a_forged_violation_is_found(forge: Callable[[Tale], None], invariant: s
 
 
 def test_what_the_health_check_finds_breaks_the_ledger() -> None:
-    evidence = replace(clean().evidence(), findings=["a rule: a sentence"])
+    evidence = replace(clean().evidence(), findings=[("good", "a rule: a sentence")])
     assert [len(verdict.violations) for verdict in check(evidence)] == [0, 0, 0, 0, 1, 0, 0, 0]
 
 
