@@ -174,7 +174,7 @@ attempts = _table(
     UniqueConstraint("job_id", "attempt_number", name="jobwarden_job_attempts_number"),
 )
 _IN_FLIGHT = "state IN ('dispatched', 'running')"
-_index("attempts_worker", attempts.c.worker_id, attempts.c.state, only=_IN_FLIGHT)
+_index("attempts_flight", attempts.c.state, attempts.c.worker_id, only=_IN_FLIGHT)
 _index("attempts_scope", attempts.c.pid_scope, attempts.c.state, only=_IN_FLIGHT)
 
 events = _table(

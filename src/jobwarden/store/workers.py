@@ -11,6 +11,7 @@ from sqlalchemy import Row, bindparam, insert, select, update
 from jobwarden.domain.stamp import ProcessId
 from jobwarden.domain.states import IN_FLIGHT, LIVE_WORKER, WorkerState
 from jobwarden.store.database import Transaction, now
+from jobwarden.store.ledger import words
 from jobwarden.store.schema import attempts, jobs, workers
 
 DRAIN = "drain"  # the one wish to a worker so far
@@ -90,7 +91,7 @@ _owned = select(
     jobs.c.cancel_reason,
 ).where(
     attempts.c.worker_id == bindparam("worker"),
-    attempts.c.state.in_([state.value for state in sorted(IN_FLIGHT)]),
+    attempts.c.state.in_([words(state) for state in sorted(IN_FLIGHT)]),  # spelled out: partial indexes know constants
     jobs.c.id == attempts.c.job_id,
 )
 _over = select(attempts.c.id, attempts.c.fencing_token).where(

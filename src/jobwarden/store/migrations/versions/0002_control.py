@@ -1,4 +1,5 @@
-"""What control needs: reconcile attempts, processes that cannot be ended, and wishes to daemons."""
+"""What control needs: reconcile attempts, processes that cannot be ended, wishes to daemons, and all that is in flight
+by one index, on engines without partial indexes too."""
 
 from __future__ import annotations
 
@@ -21,3 +22,11 @@ def upgrade() -> None:
     op.add_column("jobwarden_workers", sa.Column("wish", name_type(16), nullable=True))
     op.add_column("jobwarden_workers", sa.Column("wish_actor", name_type(200), nullable=True))
     op.add_column("jobwarden_workers", sa.Column("wish_reason", Words, nullable=True))
+    op.drop_index("jobwarden_attempts_worker", table_name="jobwarden_job_attempts")
+    op.create_index(
+        "jobwarden_attempts_flight",
+        "jobwarden_job_attempts",
+        ["state", "worker_id"],
+        postgresql_where=sa.text("state IN ('dispatched', 'running')"),
+        sqlite_where=sa.text("state IN ('dispatched', 'running')"),
+    )
