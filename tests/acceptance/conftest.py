@@ -5,15 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jobwarden import JobWarden
+from jobwarden.store import schema
 from tests.support.factories import Factories
-from tests.support.hosts import Worker
+from tests.support.hosts import PATIENCE, Reaper, Worker
 from tests.support.jobs import build
+from tests.support.waiting import eventually
 
 Start = Callable[..., Worker]
+#: Silent after 0.6 s; ended by the own host after 2 s without the database, taken by others after 5 s.
+QUICK = {
+    "JOBWARDEN_BEAT_INTERVAL": "0.2",
+    "JOBWARDEN_MISSED_BEATS": "3",
+    "JOBWARDEN_SELF_FENCE_TTL": "2",
+    "JOBWARDEN_DEATH_BUDGET": "5",
+}
 
 
 @pytest.fixture
@@ -38,6 +48,30 @@ def start(database_url: str, runtime_dir: Path) -> Iterator[Start]:
 
 
 @pytest.fixture
+def reaper(database_url: str, tmp_path: Path) -> Iterator[Any]:
+    """Start a reaper of a role; whatever is left of it is ended after the test."""
+    with ExitStack() as stack:
+
+        def started(role: str, **wishes: Any) -> Reaper:
+            return stack.enter_context(Reaper(database_url, tmp_path, role, env=QUICK, **wishes)).await_lease()
+
+        yield started
+
+
+@pytest.fixture
 def gate(tmp_path: Path) -> Path:
     """A file that is not there yet: `wait_for` waits for it."""
     return tmp_path / "gate"
+
+
+def await_beats(rows: Factories, role: str, count: int, but: str | None = None) -> None:
+    """Wait until a daemon of the role has beaten so many times more."""
+    seen: set[Any] = set()
+
+    def enough() -> bool:
+        with rows.database.read() as transaction:
+            found = transaction.connection.execute(schema.workers.select()).mappings().all()
+        seen.update(row["heartbeat_at"] for row in found if row["role"] == role and row["id"] != but)
+        return len(seen) > count
+
+    eventually(enough, PATIENCE)

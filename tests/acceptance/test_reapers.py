@@ -3,40 +3,19 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import pytest
 import sqlalchemy as sa
 
 from jobwarden import JobWarden
 from jobwarden.domain.states import AttemptState, JobState, WorkerState
 from jobwarden.store import schema
-from tests.acceptance.conftest import Start
+from tests.acceptance.conftest import QUICK, Start, await_beats
 from tests.support.factories import Factories
 from tests.support.hosts import IN_OWN_PIDS, PATIENCE, Reaper, Worker, await_said, await_state
 from tests.support.processes import Proc
 from tests.support.waiting import eventually
-
-QUICK = {
-    "JOBWARDEN_BEAT_INTERVAL": "0.2",
-    "JOBWARDEN_MISSED_BEATS": "3",
-    "JOBWARDEN_SELF_FENCE_TTL": "2",
-    "JOBWARDEN_DEATH_BUDGET": "5",
-}
-
-
-@pytest.fixture
-def reaper(database_url: str, tmp_path: Path) -> Iterator[Any]:
-    """Start a reaper of a role; whatever is left of it is ended after the test."""
-    with ExitStack() as stack:
-
-        def started(role: str, **wishes: Any) -> Reaper:
-            return stack.enter_context(Reaper(database_url, tmp_path, role, env=QUICK, **wishes)).await_lease()
-
-        yield started
 
 
 def test_w21_containers_of_one_machine_do_not_judge_each_others_processes(
@@ -47,7 +26,7 @@ def test_w21_containers_of_one_machine_do_not_judge_each_others_processes(
     await_said(rows, job)
     owner = rows.attempts_of(job.id)[0]["worker_id"]
     outside = reaper("local")
-    _await_beats(rows, "local_reaper", 8)
+    await_beats(rows, "local_reaper", 8)
     [attempt] = rows.attempts_of(job.id)
     assert (attempt["worker_id"], attempt["state"], attempt["fencing_token"]) == (owner, "running", 1)
     assert "adopted" not in outside.log
@@ -121,7 +100,7 @@ def test_a_spare_takes_the_lease_of_a_dead_reaper_at_once(rows: Factories, reape
     [row] = _workers(rows)
     spare = reaper_without_lease(rows, first)
     try:
-        _await_beats(rows, "local_reaper", 3, but=row["id"])
+        await_beats(rows, "local_reaper", 3, but=row["id"])
         first.kill()
         spare.expect("holds the lease")
     finally:
@@ -170,7 +149,7 @@ def test_a_dark_host_of_our_own_scope_is_looked_at(rows: Factories, reaper: Any)
     _give(rows, alive, dead["id"], child_pid=me.pid, child_start_time=me.start_time, pid_scope=mine["pid_scope"])
     _give(rows, gone, dead["id"], child_pid=me.pid, child_start_time=1, pid_scope=mine["pid_scope"])
     eventually(lambda: rows.read(schema.jobs, gone["id"])["state"] == "retrying", PATIENCE)
-    _await_beats(rows, "global_reaper", 5)
+    await_beats(rows, "global_reaper", 5)
     assert rows.read(schema.jobs, alive["id"])["state"] == "running", "its process is there"
 
 
@@ -183,14 +162,3 @@ def _give(rows: Factories, job: dict[str, Any], worker: str, **stamp: Any) -> No
 def _workers(rows: Factories) -> list[dict[str, Any]]:
     with rows.database.read() as transaction:
         return [dict(row) for row in transaction.connection.execute(schema.workers.select()).mappings()]
-
-
-def _await_beats(rows: Factories, role: str, count: int, but: str | None = None) -> None:
-    """Wait until a daemon of the role has beaten so many times more."""
-    seen: set[Any] = set()
-
-    def enough() -> bool:
-        seen.update(r["heartbeat_at"] for r in _workers(rows) if r["role"] == role and r["id"] != but)
-        return len(seen) > count
-
-    eventually(enough, PATIENCE)
