@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from jobwarden.domain.claims import Isolation
-from jobwarden.domain.states import JobState
+from jobwarden.domain.states import JobState, WorkerState
 from jobwarden.store import schema
 from jobwarden.store.database import Database
 from tests.lifecycle.claimants import Claimant, by_nonce
@@ -198,3 +198,12 @@ def test_two_claimers_skip_what_the_other_holds(database: Database, factories: F
         theirs = {claim.job_id for claim in two.claim(database, 2)}
     assert len(mine) == len(theirs) == 2, engine_name
     assert mine | theirs == made
+
+
+def test_a_worker_that_was_declared_dead_claims_nothing(
+    database: Database, factories: Factories, claimant: Claimant
+) -> None:
+    factories.jobs(2)
+    factories.worker(WorkerState.DEAD, id=claimant.worker_id)
+    assert claimant.claim(database) == [], "it may not know yet, and would have to end what it began"
+    assert len(Claimant().claim(database, 5)) == 2

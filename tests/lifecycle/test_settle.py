@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from jobwarden.domain.report import Cause, Outcome, Report, Usage
-from jobwarden.domain.states import Actor
+from jobwarden.domain.states import Actor, JobState
 from jobwarden.lifecycle import operate
 from jobwarden.lifecycle.record import Record, Saying, record, record_exits
 from jobwarden.lifecycle.settle import Settlement, settle, settle_alone
@@ -221,3 +221,18 @@ def test_exit_facts_do_not_erase_what_is_known(database: Database, factories: Fa
         record_exits(transaction, [{"attempt_id": claim.attempt_id, "token": 1, "exit_code": 0, "user_ms": 12}])
     [attempt] = factories.attempts_of(claim.job_id)
     assert (attempt["cause"], attempt["exit_code"], attempt["user_ms"], attempt["duration_ms"]) == ("exited", 0, 12, 5)
+
+
+def test_what_a_reaper_ended_for_a_wish_is_called_so_and_what_it_found_lost_is_orphaned(
+    database: Database, factories: Factories
+) -> None:
+    lost, wished = (factories.job(JobState.RUNNING) for _ in range(2))
+    with database.write() as transaction:
+        operate.cancel(transaction, wished["id"], "not needed", "ann")
+    for job in (lost, wished):
+        with database.write() as transaction:
+            [attempt] = factories.attempts_of(job["id"])
+            report = Report(attempt["id"], Outcome.LOST, reason="gone")
+            settle(transaction, [Settlement(job["id"], 1, report)], Actor.REAPER, None)
+    ends = [factories.attempts_of(job["id"])[0] for job in (lost, wished)]
+    assert [(end["state"], end["fencing_token"]) for end in ends] == [("orphaned", 2), ("canceled", 1)]

@@ -4,7 +4,7 @@ One leads (a lease). It beats before it looks, and judges nobody until it has it
 holds against them: an outage for everyone, or a sleep of its own, begins the watch anew. Where the local reaper of a
 pid scope beats, that one looks at processes and this one keeps its hands off. A scope without one is dark: daemons that
 hold nothing are declared dead at once, attempts are taken only after ``death_budget``, when the host must have ended
-them itself. In a dark scope that happens to be our own, `/proc` decides and not time.
+them itself. In a dark scope that happens to be our own, `/proc` is asked too, and what the dead left is read.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from jobwarden.config import Settings
 from jobwarden.daemons.narrator import Narrator
 from jobwarden.daemons.outbox import Outbox
 from jobwarden.daemons.vigil import Vigil
 from jobwarden.daemons.writer import Result
+from jobwarden.domain.report import Report
 from jobwarden.domain.states import LIVE_WORKER, JobState
 from jobwarden.lifecycle.claim import Owner
 from jobwarden.lifecycle.recover import (
@@ -33,6 +35,7 @@ from jobwarden.lifecycle.recover import (
 )
 from jobwarden.process import probe
 from jobwarden.process.kernel import boottime
+from jobwarden.process.runtime_dir import of_seat
 from jobwarden.store import counters, leases
 from jobwarden.store.database import Transaction
 
@@ -56,8 +59,8 @@ class GlobalReaper:
     role = _LEASE
     finished = False
 
-    def __init__(self, owner: Owner, settings: Settings, outbox: Outbox, narrator: Narrator) -> None:
-        self._me, self._scope = owner.worker_id, owner.host.pid_scope
+    def __init__(self, owner: Owner, settings: Settings, base: Path, outbox: Outbox, narrator: Narrator) -> None:
+        self._me, self._scope, self._base = owner.worker_id, owner.host.pid_scope, base
         self._settings, self._outbox, self._narrator = settings, outbox, narrator
         self._vigil = Vigil(gap=settings.silence / 2)
         self._leads = False
@@ -116,7 +119,7 @@ class GlobalReaper:
                 self._declare(daemon, silent)
         elif daemon.pid_scope in lit:
             self._leave_to_its_host(daemon)
-        elif silent > (self._settings.silence if daemon.pid_scope == self._scope else self._settings.death_budget):
+        elif silent > self._settings.death_budget:
             self._declare(daemon, silent)
 
     def _leave_to_its_host(self, daemon: Daemon) -> None:
@@ -132,22 +135,23 @@ class GlobalReaper:
 
     def _end(self, transaction: Transaction, daemon: Daemon, silent: float) -> int | None:
         """Declare it dead and take what it holds; None if it has answered meanwhile."""
-        charges = [charge for charge in charges_of(transaction, daemon.id) if self._may_take(charge, silent)]
+        charges = [charge for charge in charges_of(transaction, daemon.id) if not self._breathes(charge)]
         live = daemon.state in LIVE_WORKER and daemon.beat is not None
         if live and daemon.beat and not declare_dead(transaction, daemon.id, daemon.beat):
             return None
         where = daemon.hostname or daemon.pid_scope
         words = f"its host {where} has been dark for {silent:.1f} s: nobody there reached the database"
-        if daemon.pid_scope == self._scope:
-            words = f"its owner is gone, and so is its process on {where}"
         evidence = {"tier": "global", "silent": round(silent, 3), "pid_scope": daemon.pid_scope}
-        return orphan(transaction, charges, self._me, words, evidence) if charges else 0
+        return orphan(transaction, charges, self._me, words, evidence, self._left_by)
 
-    def _may_take(self, charge: Charge, silent: float) -> bool:
-        """In our own scope only what is proved to be gone, elsewhere whatever a host must have ended by now."""
-        if charge.pid_scope == self._scope:
-            return not probe.alive(probe.completed(charge.child, charge.nonce))
-        return silent > self._settings.death_budget
+    def _breathes(self, charge: Charge) -> bool:
+        """Whether we can see that its process lives: only in our own scope."""
+        return charge.pid_scope == self._scope and probe.alive(charge.child)
+
+    def _left_by(self, charge: Charge) -> Report | None:
+        """The outcome that the attempt left, where we can see what it leaves."""
+        here = of_seat(self._base, charge.nonce) if charge.pid_scope == self._scope else None
+        return here.read_outcome(charge.attempt_id) if here is not None else None
 
     def _told(self, daemon: Daemon, silent: float, taken: int | None) -> None:
         where = daemon.hostname or daemon.pid_scope

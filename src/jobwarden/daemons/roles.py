@@ -134,7 +134,7 @@ class _Life:
 
     def _duty(self, owner: Owner) -> Duty:
         if self._role == "global_reaper":
-            return GlobalReaper(owner, self._settings, self._outbox, self._narrator)
+            return GlobalReaper(owner, self._settings, self._base, self._outbox, self._narrator)
         return LocalReaper(
             owner, self._settings, self._base, self._loop, self._outbox, self._narrator, self._parent_gone
         )

@@ -3,7 +3,8 @@
 The claim carries the complete stamp of the seat's process, so there is no moment at which an attempt has no proven
 process. The locking driver takes rows that nobody else holds; the racing driver, for engines without SKIP LOCKED,
 looks at more rows than it needs in random order and lets the guarded update decide. A claim costs the same whatever
-waits behind it: paused lanes, delayed and blocked jobs are not in the index that it reads.
+waits behind it: paused lanes, delayed and blocked jobs are not in the index that it reads. A worker that was declared
+dead, and may not know it yet, claims nothing.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from sqlalchemy import Row, Select, Text, bindparam, cast, exists, not_, select
 
 from jobwarden.domain.claims import Claim, Isolation, Purpose
 from jobwarden.domain.stamp import Host, ProcessId
-from jobwarden.domain.states import Actor, JobState
+from jobwarden.domain.states import Actor, JobState, WorkerState
 from jobwarden.store.database import Transaction
 from jobwarden.store.ledger import words
-from jobwarden.store.schema import jobs, lanes
+from jobwarden.store.schema import jobs, lanes, workers
 from jobwarden.store.transition import open_attempts
 
 _OVERSELECT = 4
@@ -96,9 +97,10 @@ _HEADER = (
     jobs.c.unspent_count,
 )
 _paused = exists().where(lanes.c.name == bindparam("lane"), lanes.c.paused)
+_buried = exists().where(workers.c.id == bindparam("worker"), workers.c.state == words(WorkerState.DEAD))
 _waiting: Select[*tuple[Any, ...]] = (
     select(*_HEADER)
-    .where(jobs.c.lane == bindparam("lane"), jobs.c.state == words(JobState.QUEUED), not_(_paused))
+    .where(jobs.c.lane == bindparam("lane"), jobs.c.state == words(JobState.QUEUED), not_(_paused), not_(_buried))
     .order_by(jobs.c.priority.desc(), jobs.c.created_at, jobs.c.id)
     .limit(bindparam("most"))
 )
@@ -124,7 +126,7 @@ def claim(
         if not plan.room:
             break
         room = plan.room
-        found = _candidates(transaction, lane, room, shuffle)
+        found = _candidates(transaction, {"lane": lane, "worker": owner.worker_id}, room, shuffle)
         more = more or len(found) >= room
         for row in found:
             plan.place(row)
@@ -139,11 +141,11 @@ def claim(
 
 
 def _candidates(
-    transaction: Transaction, lane: str, room: int, shuffle: Callable[[list[Any]], None] | None
+    transaction: Transaction, asked: dict[str, str], room: int, shuffle: Callable[[list[Any]], None] | None
 ) -> Sequence[Row[Any]]:
     if shuffle is None:
-        return transaction.execute(_waiting_unlocked, lane=lane, most=room).all()
-    seen = list(transaction.execute(_waiting, lane=lane, most=room * _OVERSELECT).all())
+        return transaction.execute(_waiting_unlocked, **asked, most=room).all()
+    seen = list(transaction.execute(_waiting, **asked, most=room * _OVERSELECT).all())
     shuffle(seen)
     return seen[:room]
 

@@ -8,7 +8,7 @@ still the one that was watched: one that beats meanwhile is alive.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -219,11 +219,14 @@ def orphan(
     reaper_id: str,
     words: str,
     evidence: Mapping[str, Any],
+    left: Callable[[Charge], Report | None] = lambda charge: None,
 ) -> int:
-    """Give attempts up as lost, unseen or proved gone; their jobs go where the rules say. How many were still there."""
+    """Give attempts up as lost, but for the outcome that one ``left``; their jobs go where the rules say.
+
+    Gives how many were still there.
+    """
     settlements = [
-        Settlement(charge.job_id, charge.token, lost(charge, words), {**evidence, "owner": charge.worker_id})
-        for charge in charges
+        Settlement(c.job_id, c.token, left(c) or lost(c, words), {**evidence, "owner": c.worker_id}) for c in charges
     ]
     answers = settle(transaction, settlements, Actor.REAPER, reaper_id)
     return sum(answer.decision is not None for answer in answers)

@@ -94,7 +94,7 @@ def settle(
     decisions = _decisions(transaction, settlements, chance)
     if actor in _FINDERS:
         gone = [given.report.attempt_id for given in settlements if given.report.outcome is Outcome.LOST]
-        decisions |= {key: replace(decisions[key], attempt=AttemptState.ORPHANED) for key in gone}
+        decisions |= {key: _orphaned(decisions[key]) for key in gone}
     moves = [_move(given, decisions[given.report.attempt_id]) for given in settlements]
     won = {move["attempt_id"] for move in close_attempts(transaction, moves, actor, actor_id)}
     lost = [given for given in settlements if given.report.attempt_id not in won]
@@ -137,6 +137,12 @@ def complete(writer: Writer, settlement: Settlement, actor_id: str) -> None:
     """
     if not complete_attempt(writer, _move(settlement, _SUCCESS), actor_id):
         raise FencedOut(attempt=settlement.report.attempt_id)
+
+
+def _orphaned(decision: Decision) -> Decision:
+    """The same for an attempt that was found lost; one that was ended because somebody wished it keeps that name."""
+    wished = decision.attempt is not AttemptState.FAILED
+    return decision if wished else replace(decision, attempt=AttemptState.ORPHANED)
 
 
 def _decisions(
