@@ -37,8 +37,8 @@ from jobwarden.process.spool import open_spool
 from jobwarden.process.wire import Frame, receive_packet, send_packet
 
 _REMEMBERED = 1000
-_FENCE_EVERY_MS = 2000
-_FENCE_SLACK = 2.0  # seconds that the supervisor and then a reaper have to do it before us
+_FENCE_EVERY_MS = 500
+_FENCE_SLACK = 1.25  # seconds that the supervisor and then a reaper have to do it before us; death_budget allows for 2
 _DEAF_TO = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 INTERNAL_ERROR = 70
 ChildMain: TypeAlias = Callable[[str, socket.socket], int]
