@@ -10,11 +10,9 @@ from typing import Any
 import pytest
 
 from jobwarden import JobWarden
-from jobwarden.store import schema
 from tests.support.factories import Factories
-from tests.support.hosts import PATIENCE, Reaper, Worker
+from tests.support.hosts import Reaper, Worker
 from tests.support.jobs import build
-from tests.support.waiting import eventually
 
 Start = Callable[..., Worker]
 #: Silent after 0.6 s; ended by the own host after 2 s without the database, taken by others after 5 s.
@@ -62,16 +60,3 @@ def reaper(database_url: str, tmp_path: Path) -> Iterator[Any]:
 def gate(tmp_path: Path) -> Path:
     """A file that is not there yet: `wait_for` waits for it."""
     return tmp_path / "gate"
-
-
-def await_beats(rows: Factories, role: str, count: int, but: str | None = None) -> None:
-    """Wait until a daemon of the role has beaten so many times more."""
-    seen: set[Any] = set()
-
-    def enough() -> bool:
-        with rows.database.read() as transaction:
-            found = transaction.connection.execute(schema.workers.select()).mappings().all()
-        seen.update(row["heartbeat_at"] for row in found if row["role"] == role and row["id"] != but)
-        return len(seen) > count
-
-    eventually(enough, PATIENCE)

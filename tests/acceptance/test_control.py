@@ -17,9 +17,9 @@ from jobwarden import JobHandle, JobWarden
 from jobwarden.domain.states import AttemptState, JobState
 from jobwarden.lifecycle.recover import charges_of, orphan
 from jobwarden.store import schema
-from tests.acceptance.conftest import QUICK, Start, await_beats
+from tests.acceptance.conftest import QUICK, Start
 from tests.support.factories import Factories
-from tests.support.hosts import IN_OWN_PIDS, PATIENCE, Worker, await_said, await_state
+from tests.support.hosts import IN_OWN_PIDS, PATIENCE, Worker, await_beats, await_said, await_state
 from tests.support.jobs import SOON
 from tests.support.processes import Proc
 from tests.support.waiting import eventually

@@ -13,10 +13,10 @@ import pytest
 
 from jobwarden import JobHandle, JobWarden
 from jobwarden.store import schema
-from tests.acceptance.conftest import QUICK, Start, await_beats
+from tests.acceptance.conftest import QUICK, Start
 from tests.faults.story import enqueue_marks, marks_in
 from tests.support.factories import Factories
-from tests.support.hosts import IN_OWN_PIDS, PATIENCE, Worker, await_said, await_state
+from tests.support.hosts import IN_OWN_PIDS, PATIENCE, Worker, await_beats, await_said, await_state
 from tests.support.jobs import SOON
 from tests.support.processes import Proc
 from tests.support.waiting import eventually

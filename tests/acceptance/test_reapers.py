@@ -11,9 +11,9 @@ import sqlalchemy as sa
 from jobwarden import JobWarden
 from jobwarden.domain.states import AttemptState, JobState, WorkerState
 from jobwarden.store import schema
-from tests.acceptance.conftest import QUICK, Start, await_beats
+from tests.acceptance.conftest import QUICK, Start
 from tests.support.factories import Factories
-from tests.support.hosts import IN_OWN_PIDS, PATIENCE, Reaper, Worker, await_said, await_state
+from tests.support.hosts import IN_OWN_PIDS, PATIENCE, Reaper, Worker, await_beats, await_said, await_state
 from tests.support.processes import Proc
 from tests.support.waiting import eventually
 

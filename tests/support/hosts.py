@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from jobwarden import JobHandle
+from jobwarden.store import schema
 from tests.support.factories import Factories
 from tests.support.jobs import APP
 from tests.support.processes import Proc, descendants
@@ -204,3 +205,16 @@ def await_said(rows: Factories, handle: JobHandle, count: int = 1) -> list[dict[
         return lines if len(lines) >= count else []
 
     return eventually(said, PATIENCE, interval=0.02, why=lambda: f"{handle.id} is {handle.refresh().state}")
+
+
+def await_beats(rows: Factories, role: str, count: int, but: str | None = None) -> None:
+    """Wait until a daemon of the role has beaten so many times more."""
+    seen: set[Any] = set()
+
+    def enough() -> bool:
+        with rows.database.read() as transaction:
+            found = transaction.connection.execute(schema.workers.select()).mappings().all()
+        seen.update(row["heartbeat_at"] for row in found if row["role"] == role and row["id"] != but)
+        return len(seen) > count
+
+    eventually(enough, PATIENCE)
