@@ -1,13 +1,13 @@
 """What explains that an attempt did not come to its own end: a fault that hit its process, its tree or its host.
 
 A database that was away for long, or a machine that let nobody through to it, excuses everybody, because hosts then end
-what they run by themselves. What never
-began may have been given back for anything that happened on its host, or to the seat that it waited on.
+what they run by themselves. A worker that is told to end a second time ends what it runs. What never began may have
+been given back for anything that happened on its host, or to the seat that it waited on.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from chaos.evidence import SECOND, Attempt, Event, Evidence, Injury, Life
@@ -44,6 +44,8 @@ class Excuses:
         span = (attempt.created - SECOND, end.at + SECOND)
         if self._process_was_hit(attempt, span) or self._host_was_hit(attempt, span):
             return True
+        if self._worker_was_told_twice(attempt, span):
+            return True
         if any(_overlaps(span, outage) for outage in self._outages):
             return True
         began = any(line.event == "start" for line in self._lines.get(attempt.id, ()))
@@ -67,6 +69,12 @@ class Excuses:
         return any(
             injury.what in _HOST and _overlaps(span, (injury.begun, injury.ended + _SLACK)) for injury in injuries
         )
+
+    def _worker_was_told_twice(self, attempt: Attempt, span: tuple[int, int]) -> bool:
+        """Whether some worker of its host got a second TERM, which has it end what it runs."""
+        told = [i for i in self._by_host[_host_of(attempt, self._lives)] if i.what == "term"]
+        times = Counter((injury.scope, injury.pid, injury.start_time) for injury in told if injury.begun <= span[1])
+        return any(count > 1 for count in times.values())
 
     def _host_was_touched(self, attempt: Attempt, span: tuple[int, int]) -> bool:
         injuries = self._by_host[_host_of(attempt, self._lives)]

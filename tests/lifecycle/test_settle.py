@@ -236,3 +236,18 @@ def test_what_a_reaper_ended_for_a_wish_is_called_so_and_what_it_found_lost_is_o
             settle(transaction, [Settlement(job["id"], 1, report)], Actor.REAPER, None)
     ends = [factories.attempts_of(job["id"])[0] for job in (lost, wished)]
     assert [(end["state"], end["fencing_token"]) for end in ends] == [("orphaned", 2), ("canceled", 1)]
+
+
+def test_records_of_one_attempt_that_come_together_are_marked_to_the_last(
+    database: Database, factories: Factories
+) -> None:
+    job = factories.job(JobState.RUNNING)
+    [attempt] = factories.attempts_of(job["id"])
+    records = [
+        Record(job["id"], attempt["id"], 1, [Saying(1, "info", "one"), Saying(2, "info", "two")], {"fraction": 0.5}),
+        Record(job["id"], attempt["id"], 1, [Saying(3, "info", "three")], cursor={"out": 9}),
+    ]
+    with database.write() as transaction:
+        record(transaction, records)
+    row = factories.attempts_of(job["id"])[0]
+    assert (row["log_seq"], row["log_cursor"], row["progress"]) == (3, {"out": 9}, {"fraction": 0.5})

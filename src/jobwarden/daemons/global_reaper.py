@@ -34,6 +34,7 @@ from jobwarden.lifecycle.recover import (
     unstrand,
 )
 from jobwarden.process import probe
+from jobwarden.process.body import Body
 from jobwarden.process.kernel import boottime
 from jobwarden.process.runtime_dir import of_seat
 from jobwarden.store import counters, leases
@@ -145,8 +146,9 @@ class GlobalReaper:
         return orphan(transaction, charges, self._me, words, evidence, self._left_by)
 
     def _breathes(self, charge: Charge) -> bool:
-        """Whether we can see that its process lives: only in our own scope."""
-        return charge.pid_scope == self._scope and probe.alive(charge.child)
+        """Whether we can see that something of it lives: only in our own scope."""
+        here = charge.pid_scope == self._scope
+        return here and (probe.alive(charge.child) or bool(Body(charge.nonce, charge.child).members()))
 
     def _left_by(self, charge: Charge) -> Report | None:
         """The outcome that the attempt left, where we can see what it leaves."""

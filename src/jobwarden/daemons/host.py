@@ -165,7 +165,7 @@ class _Worker:
         host, process = identity.this_host(), identity.myself()
         owner = Owner(self._worker_id, host, process)
         row = self._row(owner, settings, ready)
-        database.attempt(lambda transaction: workers.register(transaction, row))
+        roles.enlist(database, row)
         supervisor = Supervisor(
             database,
             owner,

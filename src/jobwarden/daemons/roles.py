@@ -29,13 +29,13 @@ from jobwarden.daemons.narrator import Narrator
 from jobwarden.daemons.notify import Systemd
 from jobwarden.daemons.outbox import Outbox
 from jobwarden.domain.recovery import Backoff
-from jobwarden.errors import DatabaseUnavailable
+from jobwarden.errors import DatabaseReadOnly, DatabaseUnavailable
 from jobwarden.lifecycle.claim import Owner
 from jobwarden.process import identity
 from jobwarden.process.runtime_dir import default_base
 from jobwarden.process.wire import from_json
 from jobwarden.store import workers
-from jobwarden.store.database import Database
+from jobwarden.store.database import Database, Fault
 from jobwarden.store.ids import new_id
 from jobwarden.store.revision import check
 
@@ -81,6 +81,18 @@ def row(owner: Owner, role: str, meta: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def enlist(database: Database, known: Mapping[str, Any]) -> None:
+    """Write a daemon's row; raises `DatabaseUnavailable` or `DatabaseReadOnly` where the database takes none now."""
+    try:
+        database.attempt(lambda transaction: workers.register(transaction, known))
+    except DBAPIError as error:
+        fault, rule = database.fault(error), " ".join(str(error.orig).split())
+        if not fault.transient:
+            raise
+        kind = DatabaseReadOnly if fault is Fault.READ_ONLY else DatabaseUnavailable
+        raise kind(database=database, rule=rule, way_out="wait until it takes writes, and start again") from error
+
+
 class _Life:
     """One daemon from its registration to its end."""
 
@@ -121,8 +133,8 @@ class _Life:
             try:
                 database.server()
                 check(database)
-                database.attempt(lambda transaction: workers.register(transaction, known))
-            except (DatabaseUnavailable, DBAPIError):
+                enlist(database, known)
+            except (DatabaseUnavailable, DatabaseReadOnly):
                 if self._parent < 0:
                     raise
                 self._loop.wait(_PATIENCE.delay(tries, random.random()))

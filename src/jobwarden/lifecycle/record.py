@@ -85,7 +85,7 @@ def record(transaction: Transaction, records: Sequence[Record]) -> None:
     if any(said.artifacts for said in records):
         _record_artifacts(transaction, records)
     if records:
-        transaction.execute(_advance, rows=encode(map(_mark_row, records)))
+        transaction.execute(_advance, rows=encode(_marks(records)))
 
 
 def _line_row(said: Record, line: Saying) -> dict[str, Any]:
@@ -121,6 +121,15 @@ def _record_artifacts(transaction: Transaction, records: Sequence[Record]) -> No
 def _thing_row(said: Record, thing: dict[str, Any]) -> dict[str, Any]:
     row = {"job_id": said.job_id, "attempt_id": said.attempt_id, **thing}
     return row | {name: row[name][:most] for name, most in _FITS.items() if row.get(name)}
+
+
+def _marks(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """One mark for each attempt, however many of its records came together: an update takes any one of several."""
+    marks: dict[str, dict[str, Any]] = {}
+    for said in records:
+        fresh = {key: value for key, value in _mark_row(said).items() if value is not None}
+        marks[said.attempt_id] = {**marks.get(said.attempt_id, {}), **fresh}
+    return list(marks.values())
 
 
 def _mark_row(said: Record) -> dict[str, Any]:
