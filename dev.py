@@ -42,7 +42,7 @@ LINTERS = {
 #: Debian's packages with an engine's server, and what to try where they do not exist.
 DEBIAN = {
     "postgresql": (["postgresql"], []),
-    "mariadb": (["mariadb-server-core", "mariadb-client-core"], ["mariadb-server"]),
+    "mariadb": (["mariadb-server"], []),  # with Galera, and with the tools that a cluster needs
 }
 
 USAGE = """usage: python3 dev.py COMMAND [ARGUMENTS]
@@ -53,7 +53,7 @@ USAGE = """usage: python3 dev.py COMMAND [ARGUMENTS]
   demo [ARGUMENTS]  run `jobwarden demo`
   chaos [ARGUMENTS] run the kill campaign, see docs/how-to/chaos.md; --short runs all engines in five minutes
   lint              ruff, mypy, import contracts, pyright
-  check             what CI runs: lint, then test
+  check             what CI runs: lint, the short kill campaign, then test
   run PROGRAM ...   run a program of .venv
 """
 
@@ -111,9 +111,10 @@ def lint(arguments: list[str]) -> int:
 
 
 def check(arguments: list[str]) -> int:
-    """Lint and test, both in any case; the tests' own closing line comes last."""
+    """Lint, a short kill campaign and the tests, all in any case; the tests' own closing line comes last."""
     linted = lint([])
-    return test(arguments) or linted
+    survived = call_named("kill campaign", [sys.executable, str(ROOT / "dev.py"), "chaos", "--short"])
+    return test(arguments) or linted or survived
 
 
 def run(arguments: list[str]) -> int:

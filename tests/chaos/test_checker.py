@@ -307,7 +307,7 @@ def test_a_fault_that_hit_process_or_host_explains_a_loss(
 def test_a_worker_that_is_told_to_end_once_excuses_nothing_and_twice_what_it_ran() -> None:
     tale = clean()
     tale.injuries.clear()
-    worker = {"host": HOST, "role": "supervisor", "scope": SCOPE, "pid": 3, "start_time": 1}
+    worker: dict[str, Any] = {"host": HOST, "role": "supervisor", "scope": SCOPE, "pid": 3, "start_time": 1}
     tale.injure("term", 4.0, 4.0, **worker)
     assert broken(tale) == {"I7": ["killed"]}
     tale.injure("term", 4.2, 4.2, **worker)

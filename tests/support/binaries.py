@@ -10,11 +10,12 @@ import os
 import shutil
 import sys
 import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 ENGINES = ("sqlite", "postgresql", "mariadb")
 
+_PROVIDERS = ("/usr/lib/galera", "/usr/lib64/galera-4", "/usr/lib/galera-4", "/usr/local/lib/galera")
 _SBIN = ("/usr/sbin", "/usr/local/sbin", "/usr/libexec", "/usr/local/libexec", "/opt/homebrew/bin")
 
 
@@ -48,13 +49,26 @@ def mariadb() -> dict[str, Path]:
     return {name: path for name, path in found.items() if path is not None}
 
 
+def galera() -> Path:
+    """The library that makes a cluster of MariaDB servers; raises `ServerMissing` without it or what it needs."""
+    found = next((path for folder in _PROVIDERS if (path := Path(folder) / "libgalera_smm.so").exists()), None)
+    lacking = [name for name in ("rsync", "lsof", "ip") if _which(name) is None]
+    if found is None or lacking:
+        what = " and ".join([*([] if found else ["libgalera_smm.so"]), *lacking])
+        raise ServerMissing(
+            f"no Galera cluster can be made ({what} not found): install it with `apt-get install mariadb-server`"
+        )
+    return found
+
+
 def missing_engines(engines: Sequence[str] = ENGINES) -> dict[str, str]:
     """What cannot be started here, with the reason for each."""
-    finders = {"postgresql": postgresql, "mariadb": mariadb}
+    finders: dict[str, tuple[Callable[[], object], ...]] = {"postgresql": (postgresql,), "mariadb": (mariadb, galera)}
     reasons = {}
     for engine in engines:
         try:
-            finders.get(engine, dict)()
+            for find in finders.get(engine, ()):
+                find()
         except ServerMissing as error:
             reasons[engine] = str(error)
     return reasons

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
 
 import sqlalchemy as sa
 
 from tests.support import binaries
-from tests.support.servers import START_TIMEOUT, MariaDB, PostgreSQL, ServerFailed, Settings, free_port
+from tests.support.servers import START_TIMEOUT, MariaDB, PostgreSQL, Settings, free_port
 from tests.support.waiting import eventually
-
-_PROVIDERS = ("/usr/lib/galera", "/usr/lib64/galera-4", "/usr/lib/galera-4", "/usr/local/lib/galera")
 
 
 class Standby(PostgreSQL):
@@ -51,9 +48,6 @@ class GaleraNode(MariaDB):
         self._founds = number == 0
 
     def _command(self) -> list[str]:
-        provider = next((path for folder in _PROVIDERS if (path := Path(folder) / "libgalera_smm.so").exists()), None)
-        if provider is None:
-            raise ServerFailed(f"no Galera library found in {', '.join(_PROVIDERS)}: `apt-get install galera-4`")
         base = self._ports[self.number]
         options = {
             "gmcast.listen_addr": f"tcp://127.0.0.1:{base}",
@@ -66,7 +60,7 @@ class GaleraNode(MariaDB):
         }
         cluster = {
             "wsrep_on": "ON",
-            "wsrep_provider": str(provider),
+            "wsrep_provider": str(binaries.galera()),
             "wsrep_provider_options": ";".join(f"{name}={value}" for name, value in options.items()),
             "wsrep_cluster_address": "gcomm://" + ",".join(f"127.0.0.1:{port}" for port in self._ports),
             "wsrep_node_address": "127.0.0.1",
