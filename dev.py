@@ -40,7 +40,7 @@ LINTERS = {
 }
 
 #: Debian's packages with an engine's server, and what to try where they do not exist.
-DEBIAN = {
+DEBIAN: dict[str, tuple[list[str], list[str]]] = {
     "postgresql": (["postgresql"], []),
     "mariadb": (["mariadb-server"], []),  # with Galera, and with the tools that a cluster needs
 }
