@@ -108,6 +108,31 @@ def test_the_root_control_group_is_never_taken(tmp_path: Path) -> None:
     assert cgroup.find_delegated(str(tmp_path)) == (tmp_path / "own.scope", "")
 
 
+def test_a_session_that_another_seat_began_under_a_dead_ones_pid_is_not_its_tree() -> None:
+    """The leader is gone, so nothing but the nonce says whose session it is."""
+    script = "import os, time\nif os.fork() == 0:\n print(os.getpid(), flush=True)\n time.sleep(600)"
+    environment = {**os.environ, probe.NONCE_VARIABLE: NONCE}
+    leader = subprocess.Popen(
+        [sys.executable, "-S", "-c", script], env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert leader.stdout is not None
+    left = int(leader.stdout.readline())
+    began = probe.start_time(left)
+    assert began is not None
+    try:
+        leader.wait()
+        assert [found.process.pid for found in tree.members(ProcessId(leader.pid, began), NONCE)] == [left]
+        assert tree.members(ProcessId(leader.pid, began), "0ther0ne") == []
+        assert [found.process.pid for found in tree.members(ProcessId(leader.pid, began), None)] == [left]
+    finally:
+        pidfd.signal_checked(ProcessId(left, began), 9)
+
+
+def test_a_stamp_without_a_pid_has_no_session() -> None:
+    """Session 0 is everybody's who has none, the kernel's own threads among them."""
+    assert tree.members(ProcessId(0, 0), "0ther0ne") == []
+
+
 def test_a_control_group_ends_all_that_is_in_it() -> None:
     mount = next(
         (
