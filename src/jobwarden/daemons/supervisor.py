@@ -32,7 +32,6 @@ from jobwarden.store import workers
 from jobwarden.store.database import Database, Transaction
 
 _WATCH_INTERVAL = 0.25
-_SLACK = 10.0  # for the writer's rests between tries
 _RELISTEN = 5.0
 _LISTEN_ANEW = 300.0
 _MOMENT = 2.0  # how long a worker that is told to end and has nothing to tell waits for a database that is away
@@ -165,9 +164,8 @@ class Supervisor:
 
     @property
     def healthy(self) -> bool:
-        """Whether the writer moves: it commits, or tries again through a known outage, and does not merely hang."""
-        settings = self._settings
-        return self._writer.quiet_for < settings.beat_interval + 2 * settings.statement_timeout + _SLACK
+        """Whether the writer moves."""
+        return self._writer.moves(self._settings)
 
     def nudged(self) -> None:
         """There may be work."""

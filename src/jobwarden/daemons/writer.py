@@ -19,6 +19,7 @@ from typing import Any
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from jobwarden.config import Settings
 from jobwarden.daemons.deadline import Deadline
 from jobwarden.domain.report import Outcome, Report
 from jobwarden.domain.states import Actor
@@ -33,6 +34,7 @@ from jobwarden.store.database import Database, Fault, Transaction
 from jobwarden.store.ids import new_ids
 
 _STRIKES = 5
+_RESTS = 10.0  # seconds between two tries, at the longest, and some slack
 
 
 @dataclass(slots=True)
@@ -166,6 +168,10 @@ class Writer(threading.Thread):
     def quiet_for(self) -> float:
         """Seconds since the thread began or committed a transaction: many if it hangs, few if the database is down."""
         return time.monotonic() - max(self.last_success, self._began)
+
+    def moves(self, settings: Settings) -> bool:
+        """Whether it commits, or tries again through a known outage, and does not merely hang."""
+        return self.quiet_for < settings.beat_interval + 2 * settings.statement_timeout + _RESTS
 
     def offer(self, batch: Batch) -> None:
         """Hand a batch over; only when `idle`."""

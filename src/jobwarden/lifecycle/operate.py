@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, bindparam, false, func, insert, literal_column, null, select, true, update
+from sqlalchemy import Row, bindparam, false, func, literal_column, null, select, true, update
 
 from jobwarden.domain.claims import Purpose
 from jobwarden.domain.orders import Answer, Order, Verb, Verdict
@@ -25,6 +25,7 @@ from jobwarden.errors import JobNotFound, WorkerNotFound, WorkerNotLive
 from jobwarden.store.database import Database, Id, Transaction, encode, now, rows
 from jobwarden.store.ids import new_ids
 from jobwarden.store.jobs import bear_again
+from jobwarden.store.ledger import note
 from jobwarden.store.schema import events, jobs, workers
 from jobwarden.store.transition import move_jobs
 from jobwarden.store.workers import DRAIN
@@ -255,30 +256,20 @@ def _standing(row: Row[Any]) -> dict[str, Any]:
     return {"before": row.cancel_mode, "before_by": row.cancel_actor} if row.cancel_requested else {}
 
 
-_noted = rows("noted", job_id="id", attempt_id="id", state="text", context="json")
-_said = {
-    "job_id": _noted.c.job_id,
-    "attempt_id": _noted.c.attempt_id,
-    "level": literal_column("'job'"),
-    "from_state": _noted.c.state,
-    "to_state": _noted.c.state,
-    "actor_type": literal_column(f"'{Actor.OPERATOR.value}'"),
-    "actor_id": bindparam("actor"),
-    "reason": bindparam("reason"),
-    "context": _noted.c.context,
-    "created_at": now(),
-}
-_insert_notes = insert(events).from_select(list(_said), select(*_said.values()))
-
-
 def _note(transaction: Transaction, order: Order, said: Sequence[tuple[Row[Any], Any]], key: str | None) -> None:
     """One ledger row for each, which moves nothing."""
     notes = [
-        {"job_id": row.id, "attempt_id": _attempt(row), "state": row.state, "context": _context(key, told)}
+        {
+            "job_id": row.id,
+            "attempt_id": _attempt(row),
+            "level": "job",
+            "state": row.state,
+            "reason": order.reason,
+            "context": _context(key, told),
+        }
         for row, told in said
     ]
-    if notes:
-        transaction.execute(_insert_notes, rows=encode(notes), actor=order.actor, reason=order.reason)
+    note(transaction, notes, Actor.OPERATOR, order.actor)
 
 
 def _attempt(row: Row[Any]) -> str | None:
@@ -395,16 +386,7 @@ def drain(transaction: Transaction, worker_id: str, reason: str | None, actor_id
     if row.state not in LIVE_WORKER:
         raise WorkerNotLive(id=row.id, state=row.state)
     transaction.execute(_ask_worker, worker=row.id, actor=order.actor, reason=order.reason)
-    transaction.execute(
-        insert(events).values(
-            level="worker",
-            from_state=row.state,
-            to_state=row.state,
-            actor_type=Actor.OPERATOR.value,
-            actor_id=order.actor,
-            reason=order.reason,
-            context={"wish": DRAIN, "worker": row.id, **({"before": row.wish} if row.wish else {})},
-            created_at=now(),
-        )
-    )
+    context = {"wish": DRAIN, "worker": row.id, **({"before": row.wish} if row.wish else {})}
+    said = {"level": "worker", "state": row.state, "reason": order.reason, "context": json.dumps(context)}
+    note(transaction, [said], Actor.OPERATOR, order.actor)
     return WorkerState(row.state)

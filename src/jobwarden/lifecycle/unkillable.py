@@ -5,14 +5,16 @@ A mark on the attempt and one ledger row, fenced by the token; no state changes,
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, insert, null, update
+from sqlalchemy import bindparam, null, update
 
 from jobwarden.domain.states import IN_FLIGHT, Actor, JobState
 from jobwarden.store.database import Transaction, now
-from jobwarden.store.schema import attempts, events
+from jobwarden.store.ledger import note
+from jobwarden.store.schema import attempts
 
 _ours = (
     attempts.c.id == bindparam("attempt"),
@@ -38,20 +40,15 @@ def mark_unkillable(
     """
     if not transaction.execute(_mark, attempt=attempt_id, token=token).rowcount:
         return
-    transaction.execute(
-        insert(events).values(
-            job_id=job_id,
-            attempt_id=attempt_id,
-            level="attempt",
-            from_state=JobState.RUNNING.value,
-            to_state=JobState.RUNNING.value,
-            actor_type=actor.value,
-            actor_id=actor_id,
-            reason="unkillable",
-            context={"token": token, "processes": list(left)},
-            created_at=now(),
-        )
-    )
+    said = {
+        "job_id": job_id,
+        "attempt_id": attempt_id,
+        "level": "attempt",
+        "state": JobState.RUNNING.value,
+        "reason": "unkillable",
+        "context": json.dumps({"token": token, "processes": list(left)}),
+    }
+    note(transaction, [said], actor, actor_id)
 
 
 def clear_unkillable(transaction: Transaction, attempt_id: str, token: int) -> None:
