@@ -50,8 +50,8 @@ def reaper(database_url: str, tmp_path: Path) -> Iterator[Any]:
     """Start a reaper of a role; whatever is left of it is ended after the test."""
     with ExitStack() as stack:
 
-        def started(role: str, **wishes: Any) -> Reaper:
-            return stack.enter_context(Reaper(database_url, tmp_path, role, env=QUICK, **wishes)).await_lease()
+        def started(role: str, env: dict[str, str] = QUICK, **wishes: Any) -> Reaper:
+            return stack.enter_context(Reaper(database_url, tmp_path, role, env=env, **wishes)).await_lease()
 
         yield started
 

@@ -209,9 +209,10 @@ def test_a_supervisor_that_is_stopped_for_ten_budgets_is_fenced_and_never_overla
     app: JobWarden, rows: Factories, start: Start, reaper: Any, tmp_path: Path, gate: Path
 ) -> None:
     """It has no reaper beside it, so all that can end its child in time is the zygote."""
+    quicker = {**QUICK, "JOBWARDEN_SELF_FENCE_TTL": "1.2", "JOBWARDEN_DEATH_BUDGET": "3.5"}
     marks = tmp_path / "marks"
-    leader = reaper("global", before=IN_OWN_PIDS)
-    stopped = start(before=IN_OWN_PIDS, capacity=2, env={**QUICK, "JOBWARDEN_LOCAL_REAPER": "false"})
+    leader = reaper("global", before=IN_OWN_PIDS, env=quicker)
+    stopped = start(before=IN_OWN_PIDS, capacity=2, env={**quicker, "JOBWARDEN_LOCAL_REAPER": "false"})
     [supervisor] = stopped.titled("jobwarden: supervisor")
     again = app.enqueue("wait_for", {"gate": str(gate), "lines": 1}, backoff=SOON)
     once = app.enqueue("append_guarded", {"path": str(marks), "text": "x", "seconds": 600})
@@ -226,7 +227,7 @@ def test_a_supervisor_that_is_stopped_for_ten_budgets_is_fenced_and_never_overla
             assert not any(child.alive for child in children), "ended before it was taken"
         other = start(capacity=2, env=QUICK)
         await_said(rows, again, 2)
-        await_beats(rows, "global_reaper", 250)
+        await_beats(rows, "global_reaper", 175)
     finally:
         supervisor.signal(signal.SIGCONT)
     stopped.expect("registers anew")
