@@ -173,6 +173,8 @@ def test_w13_nothing_is_orphaned_blind_while_a_reaper_of_its_host_answers(rows: 
         await_beats(rows, "global_reaper", BUDGET)
         assert rows.read(schema.jobs, job["id"])["state"] == "running"
         assert rows.read(schema.workers, silent["id"])["state"] == "active"
+    await_beats(rows, "global_reaper", 10)
+    assert rows.read(schema.jobs, job["id"])["state"] == "running", "a reaper that is silent for a moment is not gone"
     eventually(lambda: rows.read(schema.jobs, job["id"])["state"] == "retrying", PATIENCE)
     assert rows.read(schema.workers, silent["id"])["state"] == "dead"
 

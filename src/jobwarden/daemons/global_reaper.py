@@ -2,9 +2,10 @@
 
 One leads (a lease). It beats before it looks, and judges nobody until it has itself watched for the whole time that it
 holds against them: an outage for everyone, or a sleep of its own, begins the watch anew. Where the local reaper of a
-pid scope beats, that one looks at processes and this one keeps its hands off. A scope without one is dark: daemons that
-hold nothing are declared dead at once, attempts are taken only after ``death_budget``, when the host must have ended
-them itself. In a dark scope that happens to be our own, `/proc` is asked too, and what the dead left is read.
+pid scope beats, that one looks at processes and this one keeps its hands off. Daemons that hold nothing are declared
+dead once they are silent; attempts are taken only from a dark scope, in which neither their owner nor any local reaper
+was seen for ``death_budget``, when the host must have ended them itself. In a dark scope that happens to be our own,
+`/proc` is asked too, and what the dead left is read.
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ class GlobalReaper:
         self._leads = False
         self._looks = 0
         self._said: set[str] = set()
+        self._lit: dict[str, float] = {}
 
     @property
     def held(self) -> list[str]:
@@ -87,10 +89,10 @@ class GlobalReaper:
             self._vigil.begin_anew()
         self._leads = seen.leads
         self._vigil.look({daemon.id: (daemon.state, daemon.beat) for daemon in seen.fleet}, boottime())
-        lit = {d.pid_scope for d in seen.fleet if d.role == "local_reaper" and self._answers(d)}
+        self._note_lights(seen.fleet)
         for daemon in seen.fleet:
             if daemon.id != self._me and not self._answers(daemon):
-                self._judge(daemon, lit)
+                self._judge(daemon)
         self._backstop(seen)
 
     def beaten(self, result: Result) -> None:
@@ -113,12 +115,21 @@ class GlobalReaper:
         """Whether it counts as living and is not known to be silent."""
         return daemon.state in LIVE_WORKER and self._vigil.silent(daemon.id) <= self._settings.silence
 
-    def _judge(self, daemon: Daemon, lit: set[str]) -> None:
+    def _note_lights(self, seen: Sequence[Daemon]) -> None:
+        """When the local reaper of each pid scope was last known to be there (seconds since boot)."""
+        now = boottime()
+        for daemon in seen:
+            if daemon.role == "local_reaper" and daemon.state in LIVE_WORKER:
+                last = now - self._vigil.silent(daemon.id)
+                self._lit[daemon.pid_scope] = max(last, self._lit.get(daemon.pid_scope, last))
+        self._lit = {scope: last for scope, last in self._lit.items() if now - last <= self._settings.death_budget}
+
+    def _judge(self, daemon: Daemon) -> None:
         silent = self._vigil.silent(daemon.id)
         if not daemon.holds:
             if silent > self._settings.silence:
                 self._declare(daemon, silent)
-        elif daemon.pid_scope in lit:
+        elif daemon.pid_scope in self._lit:
             self._leave_to_its_host(daemon)
         elif silent > self._settings.death_budget:
             self._declare(daemon, silent)

@@ -92,7 +92,8 @@ class Ward(Generic[S]):
     @property
     def exit(self) -> Exit | None:
         """How its process ended: by its zygote's record, else by the kernel's own word; None if nobody can tell yet."""
-        found = self.runtime.read_exit(self.seat.process)
+        process, nonce = self.seat.process, self.seat.nonce
+        found = self.runtime.read_exit(process) if process.start_time else self.runtime.exit_of(nonce)
         if found is None and (status := self.seat.status) is not None:
             return Exit(self.seat.process, self.seat.nonce, status)
         return found

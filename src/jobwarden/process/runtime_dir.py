@@ -228,6 +228,15 @@ class RuntimeDir:
             _set_aside(path)
             return None
 
+    def exit_of(self, nonce: str) -> Exit | None:
+        """How the seat with this nonce ended, for whoever does not know when its process began."""
+        for name in _stems(os.path.join(self.path, "exits"), ".json"):
+            pid, _, began = name.partition("-")
+            found = self.read_exit(ProcessId(int(pid), int(began))) if pid.isdecimal() and began.isdecimal() else None
+            if found is not None and found.nonce == nonce:
+                return found
+        return None
+
     def _exit_path(self, process: ProcessId) -> str:
         return os.path.join(self.path, "exits", f"{process.pid}-{process.start_time}.json")
 
