@@ -15,13 +15,15 @@ from tests.support.hosts import Reaper, Worker
 from tests.support.jobs import build
 
 Start = Callable[..., Worker]
-#: Silent after 0.6 s; ended by the own host after 2 s without the database, taken by others after 5 s.
+#: Silent after 0.6 s; ended by the own host after 2.8 s without the database, taken by others after 5 s.
 QUICK = {
     "JOBWARDEN_BEAT_INTERVAL": "0.2",
     "JOBWARDEN_MISSED_BEATS": "3",
-    "JOBWARDEN_SELF_FENCE_TTL": "2",
+    "JOBWARDEN_SELF_FENCE_TTL": "2.8",
     "JOBWARDEN_DEATH_BUDGET": "5",
 }
+#: For a worker that is to be stopped and not fenced, however busy the machine is.
+PATIENT = {"JOBWARDEN_SELF_FENCE_TTL": "60", "JOBWARDEN_DEATH_BUDGET": "90"}
 
 
 @pytest.fixture

@@ -17,14 +17,13 @@ from jobwarden import JobHandle, JobWarden
 from jobwarden.domain.states import AttemptState, JobState
 from jobwarden.lifecycle.recover import charges_of, orphan
 from jobwarden.store import schema
-from tests.acceptance.conftest import QUICK, Start
+from tests.acceptance.conftest import PATIENT, QUICK, Start
 from tests.support.factories import Factories
 from tests.support.hosts import IN_OWN_PIDS, PATIENCE, Worker, await_beats, await_said, await_state
 from tests.support.jobs import SOON
 from tests.support.processes import Proc
 from tests.support.waiting import eventually
 
-PATIENT = {"JOBWARDEN_SELF_FENCE_TTL": "60", "JOBWARDEN_DEATH_BUDGET": "90"}
 #: More beats than the scaled death budget has.
 BUDGET = 35
 
@@ -139,7 +138,7 @@ def test_w13_a_hung_supervisor_on_a_living_host_is_its_hosts_to_end(
     app: JobWarden, rows: Factories, start: Start, reaper: Any, gate: Path, orphan_children: str
 ) -> None:
     leader = reaper("global", before=IN_OWN_PIDS)
-    worker = start(capacity=1, env={**QUICK, "JOBWARDEN_ORPHAN_CHILDREN": orphan_children})
+    worker = start(capacity=1, env={**QUICK, **PATIENT, "JOBWARDEN_ORPHAN_CHILDREN": orphan_children})
     worker.expect("holds the lease")
     job = app.enqueue("wait_for", {"gate": str(gate), "lines": 1}, grace=1, backoff=SOON)
     await_said(rows, job)
@@ -209,7 +208,7 @@ def _beating(rows: Factories, worker_id: str) -> Iterator[None]:
 def test_w14_a_child_without_a_whole_stamp_is_found_by_its_nonce(
     app: JobWarden, rows: Factories, start: Start, gate: Path, lacking: dict[str, Any]
 ) -> None:
-    worker = start(capacity=2, env=QUICK)
+    worker = start(capacity=2, env={**QUICK, **PATIENT})
     worker.expect("holds the lease")
     job = app.enqueue("wait_for", {"gate": str(gate), "lines": 1})
     doomed = app.enqueue("charge_at_the_gate", {"gate": str(gate)})
@@ -301,7 +300,7 @@ def test_w39_a_reaper_that_ends_twenty_stubborn_children_beats_on_and_ends_them_
     app: JobWarden, rows: Factories, start: Start, reaper: Any, tmp_path: Path
 ) -> None:
     leader = reaper("global", before=IN_OWN_PIDS)
-    worker = start(capacity=20, env={**QUICK, "JOBWARDEN_ORPHAN_CHILDREN": "kill"})
+    worker = start(capacity=20, env={**QUICK, **PATIENT, "JOBWARDEN_ORPHAN_CHILDREN": "kill"})
     worker.expect("holds the lease")
     spare = start(capacity=1, lanes=["nobody"], env=QUICK)
     jobs = [app.enqueue("ignore_term", {}, timeout=600, grace=3) for _ in range(20)]

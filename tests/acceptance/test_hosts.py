@@ -13,7 +13,7 @@ import pytest
 
 from jobwarden import JobHandle, JobWarden
 from jobwarden.store import schema
-from tests.acceptance.conftest import QUICK, Start
+from tests.acceptance.conftest import PATIENT, QUICK, Start
 from tests.faults.story import enqueue_marks, marks_in
 from tests.support.factories import Factories
 from tests.support.hosts import IN_OWN_PIDS, PATIENCE, Worker, await_beats, await_said, await_state
@@ -61,7 +61,7 @@ def reaper_of(worker: Worker) -> Proc:
 def test_a_pid_that_is_used_again_is_neither_taken_for_the_child_nor_signalled(
     app: JobWarden, rows: Factories, start: Start, gate: Path, told: str
 ) -> None:
-    worker = start(before=BELOW_AN_INIT, capacity=2, env=QUICK)
+    worker = start(before=BELOW_AN_INIT, capacity=2, env={**QUICK, **PATIENT})
     reaper, [supervisor] = reaper_of(worker), worker.titled("jobwarden: supervisor")
     again = app.enqueue("wait_for", {"gate": str(gate), "lines": 1}, backoff=SOON)
     once = app.enqueue("charge_at_the_gate", {"gate": str(gate)})
@@ -107,7 +107,7 @@ def _take_pid(worker: Worker, pid: int, seconds: int) -> Proc:
 def test_a_runtime_directory_that_is_wiped_costs_no_job(
     app: JobWarden, rows: Factories, start: Start, gate: Path, tmp_path: Path
 ) -> None:
-    worker, early = start(capacity=8, env=QUICK), tmp_path / "early"
+    worker, early = start(capacity=8, env={**QUICK, **PATIENT}), tmp_path / "early"
     reaper_of(worker)
     kinds = ("fork", "pool", "exec")
     ends_before = [app.enqueue("wait_for", {"gate": str(early), "lines": 1}, isolation=kind) for kind in kinds]
@@ -182,7 +182,7 @@ def test_a_long_job_outlives_every_lease_and_budget_in_one_attempt(
     leader = reaper("global", before=IN_OWN_PIDS)
     calm = start(capacity=1, env=QUICK)
     reaper_of(calm)
-    stopped = start(capacity=1, lanes=["other"], env=QUICK)
+    stopped = start(capacity=1, lanes=["other"], env={**QUICK, **PATIENT})
     untouched, bereft = (
         app.enqueue("append_guarded", {"path": str(marks), "text": lane, "seconds": 25}, lane=lane)
         for lane in ("default", "other")
