@@ -488,12 +488,25 @@ def count_files() -> int:
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
+@_job(idempotent=False)
+def forks_that_come_back(path: str) -> str:
+    """Forks as a careless library does: what it forked runs on as if it were the handler, and returns or raises."""
+    for fate in ("return", "raise"):
+        if os.fork() == 0:
+            if fate == "raise":
+                raise OSError("this is not the attempt's own end")
+            return "this is not the attempt's own result"
+        os.wait()
+    Path(path).write_text("alone")
+    return "its own"
+
+
 @_job(idempotent=True, memory="400MiB", max_attempts=1)
 def eat_memory_together(megabytes: int = 200, *, ctx: Context) -> None:
     """Three processes, none of which is over the limit alone."""
     for _ in range(3):
         if os.fork() == 0:
-            block = bytearray(os.urandom(1 << 20) * megabytes)
+            block = bytearray(os.urandom(1 << 20)) * megabytes
             time.sleep(600 + len(block) * 0)
     print("eating", flush=True)
     time.sleep(600)

@@ -60,7 +60,9 @@ class Runner:
                 limit_open_files(files)
             prepare(self._app)
             _with_database()
-            rehearse(lambda registry: self._child(registry, Capture(), None))
+            with open(os.devnull, "wb") as nowhere:
+                mute = Capture(nowhere.fileno())
+                rehearse(lambda registry: self._child(registry, mute, None))
             setproctitle(f"jobwarden: zygote {self._spec}")
             self._unborn = self._child(self._app, self._capture, self._become)
             os.environ["JOBWARDEN_SEAT"] = str(self._runtime.path)

@@ -23,9 +23,13 @@ _ORDINARY = frozenset(vars(logging.LogRecord("", 0, "", 0, "", None, None))) | {
 
 
 class Capture:
-    """The streams and the log handler of this process; before `begin` they write where everything else does."""
+    """The streams and the log handler of this process; before `begin` they write where everything else does.
 
-    def __init__(self) -> None:
+    ``fd`` is where records go.
+    """
+
+    def __init__(self, fd: int = 1) -> None:
+        self._fd = fd
         self._pen: SpoolWriter | None = None
         self._stdout: TextIO | None = None
         self.errors = ErrorText(self)
@@ -53,7 +57,7 @@ class Capture:
 
     def begin(self, nonce: str) -> SpoolWriter:
         """From now on this process is that seat."""
-        self._pen = SpoolWriter(nonce)
+        self._pen = SpoolWriter(nonce, self._fd)
         return self._pen
 
     def emit(self, kind: str, record: dict[str, Any]) -> None:

@@ -99,7 +99,7 @@ class Child:
         become: Become | None,
     ) -> None:
         self._sock: socket.socket
-        self._nonce = ""
+        self._nonce, self._pid = "", 0
         self._registry = registry
         self._capture = capture
         self._inquiry = inquiry
@@ -128,7 +128,7 @@ class Child:
 
     def serve(self, nonce: str, sock: socket.socket, first: bytes = b"") -> int:
         """Run claims until there are no more for this seat; the exit code. ``first``: frames that were read already."""
-        self._nonce, self._sock = nonce, sock
+        self._nonce, self._sock, self._pid = nonce, sock, os.getpid()
         self._capture.begin(nonce)
         self._outcomes.begin(nonce)
         set_handler(_SIGTERM, self._on_term)
@@ -318,6 +318,8 @@ class Child:
         else:
             with MemoryLimit(claim["memory"]):
                 report = work(attempt.job, call, attempt.context, claim["results_max_bytes"])
+        if os.getpid() != self._pid:
+            self._end_as_a_fork(report)
         self._entered = False
         if attempt.stop_requested:
             self._withheld.add(claim["attempt_id"])
@@ -327,6 +329,13 @@ class Child:
         report["usage"] = self._meter.usage()
         self._quick = claim["job"] if pooled and report["usage"]["wall_ms"] == 0 else None
         return report
+
+    def _end_as_a_fork(self, report: dict[str, Any]) -> NoReturn:
+        """Something that the handler forked came out of it as if it were the seat: it has no outcome to tell."""
+        words = f"process {os.getpid()}, forked by the handler, came out of it ({report['outcome']}) and is ended"
+        self._capture.emit(LOG, {"level": "warning", "message": f"{words}: {report.get('reason') or 'it returned'}"})
+        self._capture.flush()
+        os._exit(_exit_code(report))
 
     def _report(self, claim: Frame, report: dict[str, Any], begin: tuple[int, int]) -> None:
         self._capture.flush()
