@@ -137,7 +137,7 @@ def test_w12_a_child_that_was_fenced_out_is_ended_by_its_living_supervisor(
 def test_w13_a_hung_supervisor_on_a_living_host_is_its_hosts_to_end(
     app: JobWarden, rows: Factories, start: Start, reaper: Any, gate: Path, orphan_children: str
 ) -> None:
-    leader = reaper("global", before=IN_OWN_PIDS)
+    leader = reaper("global", before=IN_OWN_PIDS, env={**QUICK, "JOBWARDEN_DEATH_BUDGET": "30"})
     worker = start(capacity=1, env={**QUICK, **PATIENT, "JOBWARDEN_ORPHAN_CHILDREN": orphan_children})
     worker.expect("holds the lease")
     job = app.enqueue("wait_for", {"gate": str(gate), "lines": 1}, grace=1, backoff=SOON)
@@ -151,7 +151,7 @@ def test_w13_a_hung_supervisor_on_a_living_host_is_its_hosts_to_end(
         [end] = [event for event in rows.events_of(job.id) if event["attempt_to"] == "orphaned"]
         assert end["actor_id"] in {row["id"] for row in daemons(rows, "local_reaper")}
     else:
-        await_beats(rows, "global_reaper", BUDGET)
+        eventually(lambda: "adopted" in {event["reason"] for event in rows.events_of(job.id)}, PATIENCE)
         assert (child.alive, rows.attempts_of(job.id)[0]["fencing_token"]) == (True, 1)
         gate.touch()
         await_state(job, "succeeded")
