@@ -35,7 +35,7 @@ from jobwarden.process import pidfd, probe
 from jobwarden.process.body import Body
 from jobwarden.process.cgroup import Cgroups, find_delegated
 from jobwarden.process.kernel import boottime
-from jobwarden.process.runtime_dir import all_in
+from jobwarden.process.runtime_dir import RuntimeDir, all_in
 from jobwarden.runner.shipping import ship
 from jobwarden.store import leases, workers
 from jobwarden.store.database import Transaction
@@ -46,10 +46,16 @@ _SWEEP_EVERY = 10
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One look: whether we hold the scope's lease, and if so its attempts in flight."""
+    """One look: whether we hold the scope's lease, and if so its attempts in flight.
+
+    Before they were read it was known of ``alone`` that our supervisor is gone, and of ``spent`` directories that their
+    keepers are: what those claimed last is among the attempts.
+    """
 
     leads: bool
     charges: Sequence[Charge] = field(default_factory=list)
+    alone: bool = False
+    spent: Sequence[RuntimeDir] = ()
 
 
 class LocalReaper:
@@ -105,15 +111,16 @@ class LocalReaper:
 
     def look(self, transaction: Transaction) -> Seen:
         """Take or renew the lease, from a dead holder at once, and read the scope's attempts if it is ours."""
+        alone, spent = self._parent_gone(), self._spent()
         if not leases.acquire(transaction, self._lease, self._me, self._settings.silence):
             holder = leases.holder(transaction, self._lease)
             process = workers.process_of(transaction, holder) if holder else None
             if holder is None or process is None or probe.alive(process):
-                return Seen(leads=False)
+                return Seen(leads=False, alone=alone)
             leases.release(transaction, self._lease, holder)
             leases.acquire(transaction, self._lease, self._me, self._settings.silence)
         charges = charges_in(transaction, self._scope)
-        return Seen(True, [replace(c, child=probe.completed(c.child, c.nonce)) for c in charges])
+        return Seen(True, [replace(c, child=probe.completed(c.child, c.nonce)) for c in charges], alone, spent)
 
     def heed(self, seen: Seen) -> None:
         """Judge every owner, and take over what has none."""
@@ -127,10 +134,10 @@ class LocalReaper:
         self._recover(unowned)
         self._wards.note_starts(self._loop.clock())
         self._ship()
-        self._idle = self._parent_gone() and not unowned and not len(self._wards)
+        self._idle = seen.alone and not unowned and not len(self._wards)
         self._looks += 1
         if seen.leads and (self._idle or self._looks % _SWEEP_EVERY == 0):
-            self._sweep()
+            self._sweep(seen.spent)
 
     def beaten(self, result: Result) -> None:
         """The database was reached: renew the fence, and prove again what is ours."""
@@ -245,16 +252,21 @@ class LocalReaper:
                     self._narrator.fences_for_others(charge.attempt_id, now - keeper.renewed)
                     Body(charge.nonce, charge.child).kill()
 
-    def _sweep(self) -> None:
+    def _spent(self) -> list[RuntimeDir]:
+        """The directories of those who are gone, and those that we kept for them."""
+        kept = [(directory, directory.read_keeper()) for directory in all_in(self._base)]
+        return [
+            directory
+            for directory, keeper in kept
+            if keeper is not None and (keeper.process.pid == os.getpid() or not probe.alive(keeper.process))
+        ]
+
+    def _sweep(self, spent: Iterable[RuntimeDir]) -> None:
         """Remove the directories of those who are gone, once nothing of their seats lives or flies."""
-        flying = {charge.nonce for charge in self._charges}
-        for directory in all_in(self._base):
-            keeper = directory.read_keeper()
+        held = {charge.nonce for charge in self._charges} | set(self._wards.holds)
+        for directory in spent:
             nonces = set(directory.spools())
-            kept = keeper is None or (keeper.process.pid != os.getpid() and probe.alive(keeper.process))
-            if kept or nonces & flying or nonces & set(self._wards.holds):
-                continue
-            if not any(probe.nonce(process.pid) in nonces for process in probe.everyone()):
+            if not nonces & held and not any(probe.nonce(process.pid) in nonces for process in probe.everyone()):
                 directory.remove()
 
 
