@@ -31,6 +31,7 @@ MAY_NAME_ENGINES = {
     "store/dialects/": "that is what they are",
     "store/migrations/": "a revision is written once, for each engine",
     "store/database.py": "chooses the dialect",
+    "store/urls.py": "addresses name engines",
     "store/schema.py": "storage options and partial indexes",
     "binding.py": "refuses drivers' objects as params",
     "config.py": "addresses name engines",

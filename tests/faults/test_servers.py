@@ -12,8 +12,10 @@ import sqlalchemy as sa
 
 from jobwarden import JobHandle, JobWarden
 from jobwarden.domain.states import WorkerState
+from jobwarden.errors import DatabaseUnavailable
 from jobwarden.store import schema
 from jobwarden.store.migrate import migrate
+from jobwarden.store.revision import check
 from tests.faults.conftest import QUICK, SILENCE
 from tests.faults.story import all_succeeded_once, enqueue_marks, marks_in
 from tests.support.clusters import Standby, galera
@@ -137,6 +139,23 @@ def test_a_storm_of_ended_connections_loses_nothing(
     assert ended > 5
     client.database.dispose()
     _undisturbed(worker, rows, jobs, marks)
+
+
+def test_a_connection_ended_while_the_schema_is_looked_at_is_said_in_a_sentence(
+    shaky: NetworkServer, client: JobWarden
+) -> None:
+    """What a daemon reads first, it waits for like all the rest: the end of its connection is no internal error."""
+    database, ended = client.database, 0
+
+    def end_it(*told: object) -> None:
+        nonlocal ended
+        ended = _end_connections(shaky, client.settings.database_url)
+
+    sa.event.listen(database.engine, "before_cursor_execute", end_it, once=True)
+    with pytest.raises(DatabaseUnavailable, match="start again"):
+        check(database)
+    assert ended
+    check(database)
 
 
 def _end_connections(server: NetworkServer, url: str) -> int:

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from setproctitle import setproctitle
-from sqlalchemy.exc import DBAPIError
 
 from jobwarden.config import Settings
 from jobwarden.daemons.daemon import Daemon, DeclaredDead, Duty
@@ -35,7 +34,7 @@ from jobwarden.process import identity
 from jobwarden.process.runtime_dir import default_base
 from jobwarden.process.wire import from_json
 from jobwarden.store import workers
-from jobwarden.store.database import Database, Fault
+from jobwarden.store.database import Database
 from jobwarden.store.ids import new_id
 from jobwarden.store.revision import check
 
@@ -83,14 +82,8 @@ def row(owner: Owner, role: str, meta: Mapping[str, Any]) -> dict[str, Any]:
 
 def enlist(database: Database, known: Mapping[str, Any]) -> None:
     """Write a daemon's row; raises `DatabaseUnavailable` or `DatabaseReadOnly` where the database takes none now."""
-    try:
+    with database.answering():
         database.attempt(lambda transaction: workers.register(transaction, known))
-    except DBAPIError as error:
-        fault, rule = database.fault(error), " ".join(str(error.orig).split())
-        if not fault.transient:
-            raise
-        kind = DatabaseReadOnly if fault is Fault.READ_ONLY else DatabaseUnavailable
-        raise kind(database=database, rule=rule, way_out="wait until it takes writes, and start again") from error
 
 
 class _Life:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import threading
 import time
 import weakref
@@ -19,11 +18,11 @@ from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection, CursorResult, Engine, Executable, Table, create_engine, event, select
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.dml import UpdateBase
 
-from jobwarden.errors import ConfigurationError, DatabaseTooOld, DatabaseUnavailable
+from jobwarden.errors import ConfigurationError, DatabaseReadOnly, DatabaseTooOld, DatabaseUnavailable
+from jobwarden.store import urls
 from jobwarden.store.dialects.facts import Facts, Fault, Limits, Server
 from jobwarden.store.dialects.mysql import MySQL
 from jobwarden.store.dialects.postgresql import PostgreSQL, spread_hosts
@@ -179,7 +178,7 @@ class Database:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.url = _parse(options.database_url)
+        self.url = urls.parse(spread_hosts(options.database_url), _ENGINES)
         self.facts = _ENGINES[self.url.get_backend_name()]
         self._lock = threading.Lock()
         self._engine: Engine | None = None
@@ -252,6 +251,18 @@ class Database:
                     raise
                 pause(n)
         raise AssertionError("unreachable")
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Raises `DatabaseUnavailable` or `DatabaseReadOnly` for a fault that passes, not the driver's error."""
+        try:
+            yield
+        except DBAPIError as error:
+            fault, rule = self.fault(error), " ".join(str(error.orig).split())
+            if not fault.transient:
+                raise
+            kind = DatabaseReadOnly if fault is Fault.READ_ONLY else DatabaseUnavailable
+            raise kind(database=self, rule=rule, way_out="wait until it takes writes, and start again") from error
 
     def fault(self, error: BaseException) -> Fault:
         """What kind of error this is."""
@@ -363,7 +374,7 @@ class Database:
 
     def _make_engine(self) -> Engine:
         options, facts = self.options, self.facts
-        url = _with_driver(self.url, facts)
+        url = urls.with_driver(self.url, list(facts.drivers))
         try:
             engine = create_engine(url, pool_recycle=1800, **facts.engine_options())
         except ImportError as error:
@@ -397,7 +408,7 @@ class Database:
     def _connect(self, dialect: Any, record: Any, arguments: Any, named: Any) -> Any:
         ours = self.facts.connect_args(self._limits, self.options.pgbouncer)
         if self.facts.notifies:
-            ours["options"] = _server_options(self.url, ours, self.options.schema_name)
+            ours["options"] = urls.server_options(self.url, ours, self.options.schema_name)
         raw = self.facts.connect(dialect.dbapi, self._limits, *arguments, **{**named, **ours})
         if self._sockets is not None:
             self._sockets.hold(raw)
@@ -413,42 +424,6 @@ class Database:
 def _begin(connection: Connection) -> None:
     write = connection.get_execution_options().get("jobwarden_write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
-
-
-def _parse(url: str) -> URL:
-    known = "sqlite:///file.db, postgresql://user@host/name or mysql://user@host/name"
-    try:
-        parsed = make_url(spread_hosts(url))
-        known_engine = parsed.get_backend_name() in _ENGINES
-    except ArgumentError:
-        rule = "it is not a database URL"
-    else:
-        if known_engine:
-            return parsed
-        rule = f"{parsed.get_backend_name()!r} is no engine that JobWarden knows"
-    hidden = re.sub(r"(//[^:/@]*):[^@]*@", r"\1:***@", url)
-    raise ConfigurationError(name="database_url", value=hidden, rule=rule, way_out=f"write it as {known}")
-
-
-def _server_options(url: URL, arguments: Mapping[str, Any], schema_name: str | None) -> str:
-    """A connection's settings: those in the URL first, because an argument of the same name hides them."""
-    given = url.query.get("options", "")
-    path = f"-c search_path={schema_name}" if schema_name else ""
-    words = (given if isinstance(given, str) else " ".join(given), arguments.get("options", ""), path)
-    return " ".join(word for word in words if word)
-
-
-def _with_driver(url: URL, facts: Facts) -> URL:
-    """The URL with our driver where it names none, and another driver refused by name."""
-    if "+" not in url.drivername and facts.drivers:
-        return url.set(drivername=f"{url.drivername}+{next(iter(facts.drivers))}")
-    try:
-        url.get_dialect()
-    except NoSuchModuleError as error:
-        raise ConfigurationError(
-            name="database_url", value=url.drivername, rule="there is no such driver", way_out="leave the driver out"
-        ) from error
-    return url
 
 
 _databases: weakref.WeakSet[Database] = weakref.WeakSet()

@@ -23,9 +23,12 @@ def newest() -> str:
 
 
 def current(database: Database) -> str | None:
-    """The schema revision that the database is at; None if it has no tables of ours."""
+    """The schema revision that the database is at; None if it has no tables of ours.
+
+    Raises `DatabaseUnavailable` where the connection is lost meanwhile.
+    """
     table = f"{PREFIX}version"
-    with database.read() as transaction:
+    with database.answering(), database.read() as transaction:
         connection = transaction.connection
         if not inspect(connection).has_table(database.spell(table), schema=database.options.schema_name):
             return None
