@@ -34,7 +34,7 @@ from chaos.site import migrate_at
 from jobwarden import JobHandle, JobWarden
 from tests.support import jobs as jobs_of_the_tests
 from tests.support.factories import Factories
-from tests.support.hosts import IN_OWN_PIDS, Reaper, Worker, await_said, await_state
+from tests.support.hosts import BELOW_AN_INIT, IN_OWN_PIDS, Reaper, Worker, await_said, await_state
 from tests.support.processes import Proc, everyone
 from tests.support.servers import SERVERS, fast_folder
 from tests.support.waiting import eventually
@@ -164,14 +164,12 @@ def long(stage: Stage, seen: Seen) -> None:
     seen.expect(actors <= {"client", "supervisor", "worker"}, f"others laid hands on it: {sorted(actors)}")
     seen.expect("are taken from" not in leader.log, "the global reaper took something")
     seen.figures["budgets"] = round(_LONG_SECONDS / _BUDGET)
-    for worker in workers:
-        worker.drain()
 
 
 def stopped(stage: Stage, seen: Seen) -> None:
     """Two supervisors are stopped for ten death budgets, one with a local reaper beside it and one without."""
     leader = stage.global_reaper()
-    watched = stage.worker(*IN_OWN_PIDS, capacity=1, lanes=["watched"])
+    watched = stage.worker(*BELOW_AN_INIT, capacity=1, lanes=["watched"])
     watched.expect("holds the lease")
     alone = stage.worker(*IN_OWN_PIDS, capacity=2, lanes=["alone"], env=_ALONE)
     params = {"seconds": _STOPPED_SECONDS}

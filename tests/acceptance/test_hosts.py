@@ -16,13 +16,11 @@ from jobwarden.store import schema
 from tests.acceptance.conftest import PATIENT, QUICK, Start
 from tests.faults.story import enqueue_marks, marks_in
 from tests.support.factories import Factories
-from tests.support.hosts import IN_OWN_PIDS, PATIENCE, Worker, await_beats, await_said, await_state
+from tests.support.hosts import BELOW_AN_INIT, IN_OWN_PIDS, PATIENCE, Worker, await_beats, await_said, await_state
 from tests.support.jobs import SOON
 from tests.support.processes import Proc
 from tests.support.waiting import eventually
 
-#: Put before a command: it runs in a PID namespace below an init that reaps, so that it may end without all the others.
-BELOW_AN_INIT = (*IN_OWN_PIDS, "sh", "-c", '"$@" & while :; do wait; sleep 0.1; done', "init")
 #: Run in a PID namespace: something that has nothing to do with us, as the process that is asked for.
 INNOCENT = 'echo $(($1 - 1)) > /proc/sys/kernel/ns_last_pid; setsid sleep "$2" & test $! = "$1"'
 

@@ -44,6 +44,24 @@ def test_w21_containers_of_one_machine_do_not_judge_each_others_processes(
     inside.end()
 
 
+@pytest.mark.any_engine
+def test_containers_that_share_a_runtime_directory_leave_each_others_folders_alone(
+    app: JobWarden, rows: Factories, start: Start, gate: Path
+) -> None:
+    """What looks like a dead keeper from beside is the fence of a living worker, and where its outcomes go."""
+    inside = start(before=IN_OWN_PIDS, capacity=1, env={**QUICK, "JOBWARDEN_LOCAL_REAPER": "false"})
+    job = app.enqueue("wait_for", {"gate": str(gate), "lines": 1})
+    await_said(rows, job)
+    [folder] = [path for path in inside.runtime_dir.iterdir() if path.is_dir()]
+    beside = start(before=IN_OWN_PIDS, capacity=1, lanes=["other"], env=QUICK)
+    beside.expect("holds the lease")
+    await_beats(rows, "local_reaper", 25)
+    assert (folder / "keeper.json").exists()
+    gate.touch()
+    await_state(job, "succeeded")
+    assert len(rows.attempts_of(job.id)) == 1
+
+
 def test_w22_a_living_worker_that_was_declared_dead_begins_anew_as_another(
     app: JobWarden, rows: Factories, start: Start, gate: Path
 ) -> None:

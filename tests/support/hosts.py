@@ -185,6 +185,8 @@ class Reaper(Worker):
 
 #: Put before a command: it runs in a PID namespace of its own, and ends with this process.
 IN_OWN_PIDS = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+#: As well, below an init that reaps: so it may be killed there, and may end without all the others.
+BELOW_AN_INIT = (*IN_OWN_PIDS, "sh", "-c", '"$@" & while :; do wait; sleep 0.1; done', "init")
 
 
 def await_state(handle: JobHandle, *states: str) -> JobHandle:

@@ -16,11 +16,11 @@ from jobwarden.process.runtime_dir import Keeper, RuntimeDir
 
 
 class Fence:
-    """One daemon's own fence; it begins renewed."""
+    """One daemon's own fence, of a process in a pid scope; it begins renewed."""
 
-    def __init__(self, process: ProcessId, ttl: float) -> None:
+    def __init__(self, process: ProcessId, scope: str, ttl: float) -> None:
         self.renewed = boottime()
-        self._process, self._ttl = process, ttl
+        self._process, self._scope, self._ttl = process, scope, ttl
 
     def renew(self, since: float, directories: Iterable[RuntimeDir]) -> None:
         """The database was reached, from ``since`` (seconds since boot) on: note it where our seats are."""
@@ -35,7 +35,7 @@ class Fence:
     @property
     def keeper(self) -> Keeper:
         """What is noted."""
-        return Keeper(self._process, self.renewed, self._ttl)
+        return Keeper(self._process, self._scope, self.renewed, self._ttl)
 
     @property
     def overdue(self) -> float | None:

@@ -35,13 +35,14 @@ from jobwarden.process import pidfd, probe
 from jobwarden.process.body import Body
 from jobwarden.process.cgroup import Cgroups, find_delegated
 from jobwarden.process.kernel import boottime
-from jobwarden.process.runtime_dir import RuntimeDir, all_in
+from jobwarden.process.runtime_dir import Keeper, RuntimeDir, all_in
 from jobwarden.runner.shipping import ship
 from jobwarden.store import leases, workers
 from jobwarden.store.database import Transaction
 
 _OTHERS_SLACK = 1.0  # whoever is responsible fences first; this much later, whoever sees it does
 _SWEEP_EVERY = 10
+_FOREIGN_KEPT = 7 * 86400.0  # seconds for which a directory of another pid scope is kept, silent as it may be
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ class LocalReaper:
         self._outbox, self._narrator, self._parent_gone = outbox, narrator, parent_gone
         self._lease = f"{self.role}:{self._scope}"
         self._vigil = Vigil(gap=settings.silence / 2)
-        self._fence = Fence(owner.supervisor, settings.self_fence_ttl)
+        self._fence = Fence(owner.supervisor, self._scope, settings.self_fence_ttl)
         delegated, _ = find_delegated()
         cgroups = Cgroups(delegated) if delegated is not None else None
         self._wards = Wards(base, cgroups)
@@ -244,7 +245,7 @@ class LocalReaper:
         now = boottime()
         for directory in all_in(self._base):
             keeper = directory.read_keeper()
-            if keeper is None or not keeper.overdue(now, _OTHERS_SLACK):
+            if keeper is None or keeper.scope != self._scope or not keeper.overdue(now, _OTHERS_SLACK):
                 continue
             nonces = set(directory.spools())
             for charge in self._charges:
@@ -255,11 +256,13 @@ class LocalReaper:
     def _spent(self) -> list[RuntimeDir]:
         """The directories of those who are gone, and those that we kept for them."""
         kept = [(directory, directory.read_keeper()) for directory in all_in(self._base)]
-        return [
-            directory
-            for directory, keeper in kept
-            if keeper is not None and (keeper.process.pid == os.getpid() or not probe.alive(keeper.process))
-        ]
+        return [directory for directory, keeper in kept if keeper is not None and self._is_over(keeper)]
+
+    def _is_over(self, keeper: Keeper) -> bool:
+        """Whether nobody keeps it any more; of another scope, which may share our base, no process can be looked at."""
+        if keeper.scope != self._scope:
+            return keeper.overdue(boottime(), _FOREIGN_KEPT)
+        return keeper.process.pid == os.getpid() or not probe.alive(keeper.process)
 
     def _sweep(self, spent: Iterable[RuntimeDir]) -> None:
         """Remove the directories of those who are gone, once nothing of their seats lives or flies."""

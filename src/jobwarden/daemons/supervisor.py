@@ -57,7 +57,7 @@ class Supervisor:
     ) -> None:
         self.draining = False
         self._runtime, self._register = runtime, register
-        self._fence = Fence(owner.supervisor, settings.self_fence_ttl)
+        self._fence = Fence(owner.supervisor, owner.host.pid_scope, settings.self_fence_ttl)
         self._owner, self._settings, self._loop, self._burst = owner, settings, loop, burst
         self._narrator = narrator = narrator or Narrator()
         self._outbox = Outbox()

@@ -61,12 +61,14 @@ def in_memory(path: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Keeper:
-    """Who watches over a directory's seats. ``renewed`` is when it last reached the database, in seconds since boot.
+    """Who watches over a directory's seats, in which pid ``scope``: outside it the process says nothing.
 
-    After ``ttl`` seconds without that nobody may count on the seats being ours: whoever sees it ends them.
+    ``renewed`` is when it last reached the database, in seconds since boot. After ``ttl`` seconds without that nobody
+    may count on the seats being ours: whoever sees it ends them.
     """
 
     process: ProcessId
+    scope: str
     renewed: float
     ttl: float
 
@@ -78,13 +80,13 @@ class Keeper:
         """The keeper as JSON data."""
         process = self.process
         named = {"pid": process.pid, "start_time": process.start_time, "inode": process.inode}
-        return {**named, "renewed": self.renewed, "ttl": self.ttl}
+        return {**named, "scope": self.scope, "renewed": self.renewed, "ttl": self.ttl}
 
     @classmethod
     def load(cls, data: Mapping[str, Any]) -> Keeper:
         """The keeper that `dump` gave; raises KeyError, TypeError or ValueError on anything else."""
         process = ProcessId(int(data["pid"]), int(data["start_time"]), int(data["inode"]))
-        return cls(process, float(data["renewed"]), float(data["ttl"]))
+        return cls(process, str(data["scope"]), float(data["renewed"]), float(data["ttl"]))
 
 
 def all_in(base: Path) -> Iterator[RuntimeDir]:
