@@ -22,10 +22,10 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from chaos.site import migrate_at
 from jobwarden import JobWarden
 from jobwarden.store import schema
 from jobwarden.store.database import age
-from jobwarden.store.migrate import migrate
 from tests.support.hosts import Reaper, Worker
 from tests.support.jobs import build
 from tests.support.servers import SERVERS, NetworkServer, fast_folder
@@ -84,7 +84,7 @@ def run(engine: str, seconds: float) -> Figures:
     assert issubclass(kind, NetworkServer)
     try:
         with kind() as server:
-            server.prepare(_migrate)
+            server.prepare(migrate_at)
             app = build(database_url=server.create_database())
             try:
                 return _run(server, app, folder, seconds)
@@ -92,12 +92,6 @@ def run(engine: str, seconds: float) -> Figures:
                 app.database.dispose()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _migrate(url: str) -> None:
-    app = build(database_url=url)
-    migrate(app.database)
-    app.database.dispose()
 
 
 def _run(server: NetworkServer, app: JobWarden, folder: Path, seconds: float) -> Figures:

@@ -39,7 +39,7 @@ class Site:
 
     def __enter__(self) -> Self:
         self._server.start()
-        self._server.prepare(_migrate)
+        self._server.prepare(migrate_at)
         self.near = self._server.create_database()
         self.far = self._seen_from_afar(self.near)
         return self
@@ -172,7 +172,8 @@ class SQLiteSite(Site):
 SITES: dict[str, type[Site]] = {kind.engine: kind for kind in (PostgreSQLSite, MariaDBSite, SQLiteSite)}
 
 
-def _migrate(url: str) -> None:
+def migrate_at(url: str) -> None:
+    """Migrate the database at an address."""
     database = Database(Settings(database_url=url))
     migrate(database)
     database.dispose()

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
 from jobwarden import JobWarden
+from jobwarden.domain.report import Outcome, Report
 from jobwarden.domain.states import AttemptState, JobState, WorkerState
+from jobwarden.process.runtime_dir import RuntimeDir
 from jobwarden.store import schema
 from tests.acceptance.conftest import QUICK, Start
 from tests.support.factories import Factories
@@ -151,6 +157,74 @@ def test_a_dark_host_of_our_own_scope_is_looked_at(rows: Factories, reaper: Any)
     eventually(lambda: rows.read(schema.jobs, gone["id"])["state"] == "retrying", PATIENCE)
     await_beats(rows, "global_reaper", 5)
     assert rows.read(schema.jobs, alive["id"])["state"] == "running", "its process is there"
+
+
+@pytest.mark.any_engine
+def test_a_grandchild_that_lives_in_our_own_scope_holds_the_global_reaper_back(
+    rows: Factories, reaper: Any, escaped: tuple[Proc, Proc, str]
+) -> None:
+    """Its seat is dead and nothing but the nonce in its environment shows whose it is."""
+    reaper("global")
+    mine = next(row for row in _workers(rows) if row["role"] == "global_reaper")
+    dead = rows.worker(WorkerState.DEAD, pid_scope=mine["pid_scope"])
+    seat, grandchild, nonce = escaped
+    survived, gone = rows.job(JobState.RUNNING), rows.job(JobState.RUNNING)
+    stamp = {"child_pid": seat.pid, "child_start_time": seat.start_time, "pid_scope": mine["pid_scope"]}
+    _give(rows, survived, dead["id"], proc_nonce=nonce, **stamp)
+    _give(rows, gone, dead["id"], **stamp)
+    eventually(lambda: rows.read(schema.jobs, gone["id"])["state"] == "retrying", PATIENCE)
+    await_beats(rows, "global_reaper", 5)
+    assert not seat.alive
+    assert rows.read(schema.jobs, survived["id"])["state"] == "running", "something of it lives"
+    grandchild.signal(signal.SIGKILL)
+    eventually(lambda: rows.read(schema.jobs, survived["id"])["state"] == "retrying", PATIENCE)
+
+
+@pytest.fixture
+def escaped() -> Iterator[tuple[Proc, Proc, str]]:
+    """A seat's process that has ended, a grandchild of it in a session of its own that lives, and their nonce."""
+    nonce = os.urandom(8).hex()
+    script = "read go; setsid sleep 600 >&- & echo $!"
+    seat = subprocess.Popen(
+        ["sh", "-c", script],
+        env={**os.environ, "JOBWARDEN_NONCE": nonce},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    was = Proc.of(seat.pid)
+    told, _ = seat.communicate("go\n")
+    grandchild = Proc.of(int(told))
+    assert was is not None
+    assert grandchild is not None
+    yield was, grandchild, nonce
+    grandchild.signal(signal.SIGKILL)
+    eventually(lambda: not grandchild.alive, PATIENCE)
+
+
+@pytest.mark.any_engine
+def test_the_global_reaper_reads_what_the_dead_of_its_own_scope_have_left(
+    rows: Factories, reaper: Any, tmp_path: Path
+) -> None:
+    """Of another scope nothing is believed that lies here: its seats leave their outcomes elsewhere."""
+    reaper("global")
+    mine = next(row for row in _workers(rows) if row["role"] == "global_reaper")
+    ours = rows.worker(WorkerState.DEAD, pid_scope=mine["pid_scope"])
+    theirs = rows.worker(WorkerState.DEAD)
+    left, elsewhere = (rows.job(JobState.RUNNING, idempotent=False) for _ in range(2))
+    folder = RuntimeDir(tmp_path, ours["id"])
+    folder.create()
+    for job in (left, elsewhere):
+        [attempt] = rows.attempts_of(job["id"])
+        Path(folder.spool_paths(attempt["proc_nonce"])[0]).touch()
+        folder.write_outcome(Report(attempt["id"], Outcome.SUCCEEDED, result="42"))
+    never = {"child_pid": os.getpid(), "child_start_time": 1}
+    _give(rows, left, ours["id"], pid_scope=mine["pid_scope"], **never)
+    _give(rows, elsewhere, theirs["id"], **never)
+    ends = {left["id"]: "succeeded", elsewhere["id"]: "orphaned"}
+    eventually(lambda: {key: rows.read(schema.jobs, key)["state"] for key in ends} == ends, PATIENCE)
+    assert rows.read(schema.jobs, left["id"])["result"] == 42
+    assert [row["state"] for row in rows.attempts_of(left["id"])] == ["succeeded"]
 
 
 def _give(rows: Factories, job: dict[str, Any], worker: str, **stamp: Any) -> None:

@@ -25,6 +25,9 @@ for module, name in (
     delattr(module, name)
 sys.platform = "win32"
 """
+_USE = """
+print(f"{greet('Ann')}, to {sys.platform}")
+"""
 _SEEN = """
 import sys, threading
 print(threading.active_count(), *sorted(sys.modules))
@@ -40,7 +43,7 @@ def test_declaring_a_job_loads_no_engine_room_and_no_driver_and_touches_nothing(
 
 
 def test_clients_import_and_declare_on_other_systems(tmp_path: Path) -> None:
-    _python(_ELSEWHERE + _DECLARE, tmp_path)
+    assert _python(_ELSEWHERE + _DECLARE + _USE, tmp_path) == "Ann, to win32\n"
 
 
 def _python(script: str, folder: Path) -> str:

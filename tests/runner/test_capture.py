@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 from tests.runner.stage import Stage, claim, claim_frame
 
 
@@ -52,5 +54,6 @@ def test_lines_are_readable_while_the_job_runs(stage: Stage) -> None:
     seat = stage.seat()
     seat.send(claim_frame(claim("nap", seconds=600)))
     stage.wait_said(seat, "napping")
+    assert [line.message for line in stage.said(seat)] == ["napping"]
     seat.kill_tree()
-    stage.wait_exit(seat)
+    assert stage.wait_exit(seat).signal == signal.SIGKILL, "it was still at it"

@@ -62,10 +62,18 @@ def test_nobody_asked_to_be_told_of_life_is_not(environ: dict[str, str]) -> None
 
 
 @pytest.mark.parametrize(
-    "address", ["", "vsock:2:1234", "/nobody/listens/here", "@nobody-listens-here", "/" + "x" * 300]
+    ("address", "spoken"),
+    [
+        ("", False),
+        ("vsock:2:1234", False),
+        ("/nobody/listens/here", True),
+        ("@nobody-listens-here", True),
+        ("/" + "x" * 300, True),
+    ],
 )
-def test_whatever_is_wrong_with_the_socket_nothing_fails(address: str) -> None:
+def test_whatever_is_wrong_with_the_socket_nothing_fails(address: str, spoken: bool) -> None:
     systemd = Systemd({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "1000"})
+    assert systemd.listens is spoken
     systemd.ready()
     systemd.alive()
     systemd.status("\ud800")
