@@ -421,7 +421,9 @@ def test_a_wide_fan_in_is_counted_down_to_its_last(database: Database) -> None:
 
 def test_the_last_two_members_that_end_at_once_end_their_batch(database: Database) -> None:
     """Both are settled before either is committed: neither sees the other's end, and the batch ends all the same."""
-    Run(database, [Node(f"n{n}") for n in range(100)]).drain()  # tables that are not nearly empty are read by their keys
+    Run(
+        database, [Node(f"n{n}") for n in range(100)]
+    ).drain()  # tables that are not nearly empty are read by their keys
     run = Run(database, [Node("a"), Node("b"), Node("f", (), ("a", "b"))])
     claims = run.claim()
     if database.facts.one_machine:

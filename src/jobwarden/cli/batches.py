@@ -126,7 +126,7 @@ def batch_cancel(opening: Opening, batch_id: str, reason: str | None, as_json: b
 @click.option("--attempts", type=click.IntRange(1, 1_000_000), help="How many tries each has then.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one line for each member.")
 @click.pass_obj
-def batch_retry(opening: Opening, batch_id: str, as_json: bool, **asked: Any) -> int:
+def batch_retry(opening: Opening, /, batch_id: str, as_json: bool, **asked: Any) -> int:
     """Run the failed members of a batch again.
 
     With them comes back what was called off because it could not be reached any more.

@@ -45,20 +45,18 @@ def batch(line: BatchLine, failures: Sequence[Failure]) -> None:
         ("state", output.state(line.state)),
         ("members", f"{line.counts.total:,}: {numbers}" if numbers else "none"),
         ("failure policy", policy),
-        ("made", instant(line.created_at) + (f" by {line.created_by}" if line.created_by else "")),
+        ("made", f"{instant(line.created_at)}" + (f" by {line.created_by}" if line.created_by else "")),
     ]
     if line.params:
         pairs.append(("params", output.compact(line.params)))
     if line.cancel_reason:
         pairs.append(("canceled because", line.cancel_reason))
     if line.finished_at is not None:
-        pairs.append(("over", instant(line.finished_at) + (f" after {duration(took / 1000)}" if took else "")))
+        pairs.append(("over", f"{instant(line.finished_at)}" + (f" after {duration(took / 1000)}" if took else "")))
     fields(pairs)
     if failures:
         heading("Ended without success")
-        rows: list[list[output.Cell]] = [
-            [short(f.id), f.key, output.state(f.state), f.error or ""] for f in failures
-        ]
+        rows: list[list[output.Cell]] = [[short(f.id), f.key, output.state(f.state), f.error or ""] for f in failures]
         table(["job", "member", "state", "because"], rows)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from jobwarden.domain.states import LIVE, Actor, BatchState, JobState
 from jobwarden.domain.verdict import Policy, trips, verdict
 from jobwarden.lifecycle.enqueue import insert_rows
-from jobwarden.store import batches
+from jobwarden.store import batches, edges
 from jobwarden.store.database import Transaction
 from jobwarden.store.ids import new_id
 from jobwarden.store.transition import move_jobs
@@ -46,9 +46,9 @@ def advance(transaction: Transaction, worker_id: str, most: int = BITE) -> int:
         return 0
     turned = _sort(transaction, taken)
     ended = {**dict.fromkeys(turned.succeeded, True), **dict.fromkeys(turned.over, False)}
-    whole = batches.satisfy(transaction, ended, BITE) < BITE
+    whole = edges.satisfy(transaction, ended, BITE) < BITE
     if turned.live:
-        batches.unsatisfy(transaction, sorted(turned.live))
+        edges.unsatisfy(transaction, sorted(turned.live))
     whole = _cascade(transaction, turned.over, worker_id) and whole
     whole = _conclude(transaction, {turn.batch_id for turn in taken}, turned, worker_id) and whole
     if whole:
@@ -63,7 +63,7 @@ def _sort(transaction: Transaction, taken: Sequence[Any]) -> _Turned:
     back = [turn for turn in said if turn.state in LIVE]
     turned.returned, turned.returned_in = {turn.job_id for turn in back}, {turn.batch_id for turn in back}
     others = {turn.job_id for turn in said} - turned.succeeded
-    for job_id, state in batches.lock_states(transaction, sorted(others)).items():
+    for job_id, state in edges.lock_states(transaction, sorted(others)).items():
         kind = turned.live if state in LIVE else turned.succeeded if state is JobState.SUCCEEDED else turned.over
         kind.add(job_id)
     return turned
@@ -77,7 +77,7 @@ def _cascade(transaction: Transaction, over: set[str], worker_id: str) -> bool:
     frontier, left = sorted(over), BITE
     whole = True
     while frontier and left > 0:
-        doomed = batches.doomed_by(transaction, frontier, left + 1)
+        doomed = edges.doomed_by(transaction, frontier, left + 1)
         if len(doomed) > left:
             whole = left < BITE
             doomed = doomed[:left]
@@ -90,7 +90,7 @@ def _cascade(transaction: Transaction, over: set[str], worker_id: str) -> bool:
 def _call_off(transaction: Transaction, doomed: Sequence[str], worker_id: str) -> None:
     moves = [_move(job_id, JobState.PENDING, JobState.CANCELED, UNREACHABLE) for job_id in doomed]
     won = move_jobs(transaction, moves, Actor.SYSTEM, worker_id)
-    batches.blame(transaction, [move["job_id"] for move in won], batches.UNREACHABLE, UNREACHABLE, None)
+    batches.blame(transaction, [move["job_id"] for move in won], edges.UNREACHABLE, UNREACHABLE, None)
 
 
 def _move(job_id: str, origin: str, target: JobState, reason: str | None) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def _reopen(transaction: Transaction, row: Any, state: BatchState, worker_id: st
 
 def _revive(transaction: Transaction, returned: set[str], worker_id: str) -> None:
     """Undo exactly what the system called off because of these; their turns revive what follows them."""
-    found = batches.revivable(transaction, sorted(returned))
+    found = edges.revivable(transaction, sorted(returned))
     reason = "what it waits for runs again"
     moves = [_move(job_id, JobState.CANCELED, JobState.PENDING, reason) for job_id in found]
     won = move_jobs(transaction, moves, Actor.SYSTEM, worker_id)

@@ -20,7 +20,7 @@ from jobwarden.errors import BatchNotFound, WrongBatchState
 from jobwarden.lifecycle.advance import BITE, sweep
 from jobwarden.lifecycle.enqueue import enqueue, row_of
 from jobwarden.lifecycle.operate import carry_out
-from jobwarden.store import batches
+from jobwarden.store import batches, edges
 from jobwarden.store.database import Database, Transaction, Writer
 
 CHUNK = 5000
@@ -58,7 +58,7 @@ def enqueue_batch(writer: Writer, plan: Plan, again: bool = False) -> None:
         stretch = range(begin, min(begin + CHUNK, len(plan.nodes)))
         members = [_member(plan, plan.nodes[n], plan.drafts[n]) for n in stretch]
         enqueue(writer, members)
-        batches.link(writer, [edge for n in stretch for edge in _edges(plan.nodes[n], ids)])
+        edges.link(writer, [each for n in stretch for each in _edges(plan.nodes[n], ids)])
 
 
 def _row(plan: Plan) -> dict[str, Any]:
@@ -84,8 +84,8 @@ def _member(plan: Plan, node: Node, draft: Draft) -> Draft:
 
 
 def _edges(node: Node, ids: dict[str, str]) -> list[dict[str, str]]:
-    found = [batches.edge(ids[node.key], ids[key], False) for key in dict.fromkeys(node.after)]
-    return found + [batches.edge(ids[node.key], ids[key], True) for key in dict.fromkeys(node.after_completion)]
+    found = [edges.edge(ids[node.key], ids[key], False) for key in dict.fromkeys(node.after)]
+    return found + [edges.edge(ids[node.key], ids[key], True) for key in dict.fromkeys(node.after_completion)]
 
 
 # -- what a person does -----------------------------------------------------------------------------------------------
