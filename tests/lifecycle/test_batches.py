@@ -29,6 +29,7 @@ from jobwarden.store.batches import exact_counts
 from jobwarden.store.database import Database
 from jobwarden.store.ids import new_id, new_ids
 from jobwarden.views.batches import BatchLine, edges_of, now_of, shown
+from jobwarden.views.health_batches import of_batches
 from tests.lifecycle.claimants import Claimant
 
 J, B = JobState, BatchState
@@ -222,6 +223,7 @@ def _check_verdict(run: Run) -> None:
     assert line.summary["succeeded"] == states.count(J.SUCCEEDED)
     with run.database.read() as transaction:
         assert transaction.execute(sa.select(schema.turns)).all() == []
+        assert list(of_batches(transaction, deep=True)) == []
 
 
 @_SLOW
@@ -469,6 +471,18 @@ def test_a_member_sees_its_batch_and_why_others_failed(database: Database) -> No
     assert [(failure.key, failure.state) for failure in now.failures] == [("a", "failed"), ("b", "canceled")]
     assert now.failures[0].error == "a did not"
     assert "unreachable" in str(now.failures[1].error)
+
+
+def test_health_tells_a_batch_that_nothing_will_end_and_one_that_is_miscounted(database: Database) -> None:
+    run = Run(database, [Node("a"), Node("b")])
+    run.end(run.claim())
+    with database.write() as transaction:
+        assert list(of_batches(transaction, deep=True)) == []
+        transaction.execute(sa.delete(schema.turns))
+        transaction.execute(sa.delete(schema.counters).where(schema.counters.c.state == "succeeded"))
+        found = {finding.invariant: finding for finding in of_batches(transaction, deep=True)}
+    assert set(found) == {"batch_stuck", "batch_miscounted"}
+    assert found["batch_miscounted"].detail == "of 2 members it counts 0 succeeded for 2"
 
 
 def test_writing_a_batch_again_writes_nothing(database: Database) -> None:
