@@ -23,7 +23,8 @@ def load(database: Database, clocks: Clocks) -> tuple[list[Job], list[Attempt], 
         ordered = sa.select(schema.events).order_by(schema.events.c.id)
         events = list(_events(transaction.execute(ordered), clocks))
         counters = schema.counters.c
-        sums = sa.select(counters.state, sa.func.sum(counters.delta).label("total")).group_by(counters.state)
+        of_lanes = sa.select(counters.state, sa.func.sum(counters.delta).label("total")).where(counters.scope == "lane")
+        sums = of_lanes.group_by(counters.state)
         counted = {row.state: int(row.total) for row in transaction.execute(sums) if row.total}
     return jobs, attempts, events, counted
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from jobwarden.app import JobWarden
+from jobwarden.batch import Batch, Member
+from jobwarden.batch_handle import BatchHandle
 from jobwarden.config import Settings
 from jobwarden.context import Context
 from jobwarden.domain.recovery import Backoff
-from jobwarden.domain.states import JobState
+from jobwarden.domain.states import BatchState, JobState
+from jobwarden.domain.verdict import Threshold
 from jobwarden.errors import JobWardenError
 from jobwarden.handle import Handles, JobHandle
 from jobwarden.hooks import Hooks
@@ -17,6 +20,9 @@ from jobwarden.services import Provide
 
 __all__ = [
     "Backoff",
+    "Batch",
+    "BatchHandle",
+    "BatchState",
     "Bound",
     "Cancel",
     "Context",
@@ -28,10 +34,12 @@ __all__ = [
     "JobState",
     "JobWarden",
     "JobWardenError",
+    "Member",
     "Outcome",
     "Park",
     "Provide",
     "Settings",
     "Snooze",
     "Stopped",
+    "Threshold",
 ]

@@ -14,6 +14,8 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import Any, Protocol
 
+from jobwarden.batch import Batch, Built
+from jobwarden.batch_handle import BatchHandle
 from jobwarden.config import Settings
 from jobwarden.declare import Declare, default_name, define
 from jobwarden.domain.draft import Enqueued
@@ -21,6 +23,7 @@ from jobwarden.domain.findings import Finding
 from jobwarden.domain.orders import Answer, Order, Verb
 from jobwarden.domain.recovery import Backoff
 from jobwarden.domain.states import JobState, WorkerState
+from jobwarden.domain.verdict import Threshold
 from jobwarden.errors import DuplicateJob, InvalidOption, UnknownJob
 from jobwarden.handle import Handles, JobHandle, Snapshot
 from jobwarden.hooks import Hooks
@@ -46,6 +49,22 @@ class Clerk(Protocol):
 
     def look(self, job_id: str) -> Snapshot:
         """One job now."""
+        ...
+
+    def submit_batch(self, built: Built, connection: Any) -> str:
+        """Enqueue a batch and give its id."""
+        ...
+
+    def look_at_batch(self, batch_id: str) -> Any:
+        """One batch now."""
+        ...
+
+    def cancel_batch(self, batch_id: str, reason: str | None, actor: str | None) -> int:
+        """Call a batch off."""
+        ...
+
+    def retry_batch(self, batch_id: str, order: Order) -> list[Answer]:
+        """Run its failed members again."""
         ...
 
     def operate(self, order: Order, job_ids: Iterable[str]) -> list[Answer]:
@@ -180,6 +199,59 @@ class JobWarden:
     def look(self, job_id: str) -> Snapshot:
         """A job as it is now; raises `JobNotFound`."""
         return self._clerk.look(job_id)
+
+    # -- batches
+
+    def batch(
+        self,
+        name: str,
+        failure_policy: str | Threshold = "continue",
+        *,
+        params: Mapping[str, Any] | None = None,
+        created_by: str | None = None,
+        on_complete: Bound | None = None,
+    ) -> Batch:
+        """Begin a batch: add members to it, then ``enqueue()`` it.
+
+        ``failure_policy`` is ``"continue"``, ``"fail_fast"`` or ``Threshold(n)``; ``on_complete`` is a bound call that
+        is enqueued when every member has ended; ``params`` are shown, and given to members by ``ctx.batch()``.
+        Raises `BatchRefused`.
+        """
+        return Batch(self, name, failure_policy, params=params, created_by=created_by, on_complete=on_complete)
+
+    def submit_batch(self, built: Built, connection: Any) -> BatchHandle:
+        """Enqueue a checked batch; in the caller's transaction if ``connection`` is given."""
+        return BatchHandle(self._clerk.submit_batch(built, connection), self)
+
+    def batch_handle(self, batch_id: str) -> BatchHandle:
+        """The handle of a batch that is already there; it is not looked for until it is asked something."""
+        return BatchHandle(batch_id, self)
+
+    def look_at_batch(self, batch_id: str) -> Any:
+        """A batch as it is now (`views.batches.BatchLine`); raises `BatchNotFound`."""
+        return self._clerk.look_at_batch(batch_id)
+
+    def cancel_batch(self, batch_id: str, reason: str | None = None, actor: str | None = None) -> int:
+        """Call a batch off with all of its members, finalizers included; gives how many were called off at once.
+
+        Who runs is ended by its worker. Raises `BatchNotFound`, or `WrongBatchState` if all of it is over.
+        """
+        return self._clerk.cancel_batch(batch_id, Order(Verb.CANCEL, reason, actor).reason, actor)
+
+    def retry_batch(
+        self,
+        batch_id: str,
+        reason: str | None = None,
+        actor: str | None = None,
+        *,
+        force: bool = False,
+        attempts: int | None = None,
+    ) -> list[Answer]:
+        """Run the failed members of a batch again, and with them what was unreachable because of them.
+
+        One `Answer` for each. Raises `BatchNotFound`, or `WrongBatchState` if a person called it off.
+        """
+        return self._clerk.retry_batch(batch_id, Order(Verb.RETRY, reason, actor, force, attempts))
 
     # -- what a person does
 

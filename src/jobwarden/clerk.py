@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
+from jobwarden.batch import Built
 from jobwarden.config import Settings
 from jobwarden.domain.draft import Draft, Enqueued
 from jobwarden.domain.findings import Finding
@@ -24,12 +25,13 @@ from jobwarden.domain.states import WorkerState
 from jobwarden.errors import DatabaseReadOnly, DatabaseUnavailable, NotMigrated
 from jobwarden.handle import Snapshot
 from jobwarden.hooks import Hooks, call_all
-from jobwarden.lifecycle import operate
+from jobwarden.lifecycle import batches, operate
 from jobwarden.lifecycle.enqueue import enqueue, enqueue_alike
 from jobwarden.lifecycle.join import join, join_async
 from jobwarden.options import Bound, Terms
 from jobwarden.store.database import Database, Direct, Fault, Transaction, Writer
 from jobwarden.store.ids import new_ids
+from jobwarden.views.batches import BatchLine, shown
 from jobwarden.views.health import check
 from jobwarden.views.snapshot import look
 
@@ -70,6 +72,32 @@ class Clerk:
         enqueued = await join_async(self.database, connection, order.write, self.database.announce)
         self._tell_hooks(order)
         return enqueued
+
+    def submit_batch(self, built: Built, connection: Any) -> str:
+        """Enqueue a batch in one transaction, the caller's if ``connection`` is given; gives its id."""
+        order = _BatchOrder(built)
+        if connection is not None:
+            join(self.database, connection, order.write, self.database.announce)
+        else:
+            self._repeated(self.database.write, order.write)
+            self.database.announce()
+        if self._hooks:
+            call_all([hook.enqueued for hook in self._hooks], order.plan.drafts)
+        return order.plan.id
+
+    def look_at_batch(self, batch_id: str) -> BatchLine:
+        """A batch as it is now; raises `BatchNotFound`."""
+        return self._repeated(self.database.read, lambda transaction: shown(transaction, batch_id))
+
+    def cancel_batch(self, batch_id: str, reason: str | None, actor: str | None) -> int:
+        """Call a batch off; gives how many members were called off at once."""
+        with self._told():
+            return batches.cancel_batch(self.database, batch_id, reason, actor)
+
+    def retry_batch(self, batch_id: str, order: Order) -> list[Answer]:
+        """Run the failed members of a batch again; one answer for each."""
+        with self._told():
+            return batches.retry_batch(self.database, batch_id, order)
 
     def look(self, job_id: str) -> Snapshot:
         """A job as it is now; raises `JobNotFound`."""
@@ -178,3 +206,29 @@ class _Order:
                 alike[key] = (call.draft(job_id, terms), [])
             alike[key][1].append((job_id, call.params))
         return list(alike.values())
+
+
+class _BatchOrder:
+    """A batch with its ids, made once: writing it again writes the same."""
+
+    def __init__(self, built: Built) -> None:
+        batch_id, following, *ids = new_ids(2 + len(built.nodes))
+        drafts = [call.draft(job_id) for call, job_id in zip(built.calls, ids, strict=True)]
+        self.plan = batches.Plan(
+            id=batch_id,
+            name=built.name,
+            nodes=built.nodes,
+            drafts=drafts,
+            policy=built.policy,
+            threshold=built.threshold,
+            params=built.params,
+            created_by=built.created_by,
+            on_complete=built.on_complete.draft(following) if built.on_complete else None,
+            finalizers=built.finalizers,
+        )
+        self._tried = False
+
+    def write(self, writer: Writer) -> None:
+        """Write it; a second time only if it is not there."""
+        again, self._tried = self._tried, True
+        batches.enqueue_batch(writer, self.plan, again)

@@ -216,7 +216,11 @@ class Context:
     # -- what needs the database
 
     def batch(self) -> Any:
-        """The batch this job belongs to, as it stands now, or None."""
+        """The batch this job belongs to, as it stands now, or None.
+
+        It has name, state, params, ``counts`` (total, pending, running, succeeded, failed, canceled) and ``failures``,
+        each with key, state and error.
+        """
         return self._inquiry().batch(self.batch_id) if self.batch_id is not None else None
 
     def upstream(self, key: str) -> Any:

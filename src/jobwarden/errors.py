@@ -9,15 +9,18 @@
     ├── BindingError (TypeError)
     │   ├── UnknownParam · MissingParam · DoubledParam · InvalidParam · UnstorableParam
     ├── InvalidOption (ValueError)
+    ├── BatchRefused (ValueError)
+    │   ├── DuplicateKey · UnknownDependency · DoubledDependency · DependencyCycle
     ├── UnknownJob (LookupError)
     ├── IdempotencyConflict
     ├── ResultRefused
     │   ├── ResultTooLarge · ResultUnstorable
     ├── UnsupportedConnection (TypeError)
-    ├── JobNotFound (LookupError) · WorkerNotFound (LookupError) · AmbiguousId (LookupError)
+    ├── JobNotFound (LookupError) · BatchNotFound (LookupError)
+    ├── WorkerNotFound (LookupError) · AmbiguousId (LookupError)
     ├── WrongState
-    │   └── OnlyAsNew
-    ├── WorkerNotLive · ForceRequired · WaitTimeout (TimeoutError)
+    │   └── OnlyAsNew · WrongBatchState
+    ├── WorkerNotLive · ForceRequired · WaitTimeout (TimeoutError) · BatchUnfinished (TimeoutError)
     ├── DatabaseProblem
     │   ├── DatabaseUnavailable · DatabaseTooOld · DatabaseReadOnly · NotMigrated · MigrationNewer
     ├── ApplicationImportError
@@ -94,6 +97,28 @@ class InvalidOption(JobWardenError, ValueError):
     """The option {option} = {value!r} of {job!r} cannot be used: it must be {rule}."""
 
 
+class BatchRefused(JobWardenError, ValueError):
+    """The batch {name!r} cannot be made: {rule}; {way_out}."""
+
+
+class DuplicateKey(BatchRefused):
+    """The batch {name!r} has two members with the key {key!r}: give one of them another key."""
+
+
+class UnknownDependency(BatchRefused):
+    """The member {key!r} of the batch {name!r} waits for {upstream!r}, which is no member of it: add that one, or
+    correct the key."""
+
+
+class DoubledDependency(BatchRefused):
+    """The member {key!r} of the batch {name!r} waits for {upstream!r} both to succeed and to end: give it in after= or
+    in after_completion=, not in both."""
+
+
+class DependencyCycle(BatchRefused):
+    """The members of the batch {name!r} wait for each other in a circle ({cycle}): leave one of these edges out."""
+
+
 class UnknownJob(JobWardenError, LookupError):
     """No job is registered as {name!r}: {known}."""
 
@@ -124,6 +149,10 @@ class JobNotFound(JobWardenError, LookupError):
     """No job has the id {id!r}: check it with `jobwarden jobs`."""
 
 
+class BatchNotFound(JobWardenError, LookupError):
+    """No batch has the id {id!r}: check it with `jobwarden batches`."""
+
+
 class WorkerNotFound(JobWardenError, LookupError):
     """No worker has the id {id!r}: check it with `jobwarden workers --all`."""
 
@@ -141,6 +170,10 @@ class OnlyAsNew(WrongState):
     as a new job that points to it."""
 
 
+class WrongBatchState(WrongState):
+    """Batch {id} is {state}, and {action} needs it to be {needed}."""
+
+
 class WorkerNotLive(JobWardenError):
     """Worker {id} is {state}, and only one that is starting, active or draining can be drained: see `jobwarden
     workers`."""
@@ -152,6 +185,10 @@ class ForceRequired(JobWardenError):
 
 class WaitTimeout(JobWardenError, TimeoutError):
     """Job {id} was still {state} after {seconds:g} seconds: wait longer, or look with `jobwarden explain {id}`."""
+
+
+class BatchUnfinished(JobWardenError, TimeoutError):
+    """Batch {id} was still {state} after {seconds:g} seconds: wait longer, or look with `jobwarden batch {id}`."""
 
 
 class DatabaseProblem(JobWardenError):

@@ -77,6 +77,18 @@ def succeed(value: int = 42) -> int:
     return value
 
 
+@_job(idempotent=True)
+def ask_upstream(key: str, *, ctx: Context) -> Any:
+    return ctx.upstream(key)
+
+
+@_job(idempotent=True)
+def ask_batch(*, ctx: Context) -> dict[str, Any]:
+    now = ctx.batch()
+    counts = {"running": now.counts.running, "succeeded": now.counts.succeeded}
+    return {"name": now.name, "params": now.params, **counts}
+
+
 @_job(idempotent=False)
 def complete_in_own(ctx: Context, seconds: float = 5.0) -> None:
     """Succeeds in a transaction of its own, and takes its time to leave."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import getpass
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -19,7 +20,7 @@ from jobwarden.lifecycle import operate
 from jobwarden.views.ids import find_job, find_worker
 
 
-def _actor() -> str:
+def actor() -> str:
     """Who acts, for the ledger."""
     try:
         return f"cli:{getpass.getuser()}"
@@ -60,7 +61,7 @@ def enqueue(opening: Opening, /, name: str, params: dict[str, Any], as_json: boo
 
     Its parameters are checked before anything is written.
     """
-    handle = opening.application().enqueue(name, params, created_by=_actor(), **options)
+    handle = opening.application().enqueue(name, params, created_by=actor(), **options)
     if as_json:
         output.as_json({"id": handle.id, "created": handle.created})
         return
@@ -89,7 +90,7 @@ def cancel(opening: Opening, ids: tuple[str, ...], reason: str | None, as_json: 
 
     One that waits at once, one that runs when its process is proved to be gone.
     """
-    return _carry_out(opening, Order(Verb.CANCEL, reason, _actor()), ids, as_json)
+    return _carry_out(opening, Order(Verb.CANCEL, reason, actor()), ids, as_json)
 
 
 @click.command()
@@ -102,7 +103,7 @@ def stop(opening: Opening, ids: tuple[str, ...], reason: str | None, as_json: bo
 
     They do at their next checkpoint; jobs that wait are canceled.
     """
-    return _carry_out(opening, Order(Verb.STOP, reason, _actor()), ids, as_json)
+    return _carry_out(opening, Order(Verb.STOP, reason, actor()), ids, as_json)
 
 
 @click.command()
@@ -152,7 +153,7 @@ def resolve(opening: Opening, job_id: str, verdict: str | None, reason: str, as_
     """
     if verdict is None:
         raise click.UsageError("say what it did: --ran, --did-not-run or --failed.")
-    order = Order(Verb.RESOLVE, reason, _actor(), verdict=Verdict(verdict))
+    order = Order(Verb.RESOLVE, reason, actor(), verdict=Verdict(verdict))
     return _carry_out(opening, order, (job_id,), as_json)
 
 
@@ -169,7 +170,7 @@ def drain(opening: Opening, worker: str, reason: str | None, as_json: bool) -> N
     database = opening.database()
     whole = read(database, lambda transaction: find_worker(transaction, worker))
     with told(database):
-        state = database.attempt(lambda transaction: operate.drain(transaction, whole, reason, _actor()))
+        state = database.attempt(lambda transaction: operate.drain(transaction, whole, reason, actor()))
     if as_json:
         output.as_json({"id": whole, "state": state.value, "wish": "drain"})
     else:
@@ -187,7 +188,7 @@ def _again(
     attempts: int | None,
     as_new: bool,
 ) -> int:
-    order = Order(Verb.RERUN if as_new else verb, reason, _actor(), force, attempts)
+    order = Order(Verb.RERUN if as_new else verb, reason, actor(), force, attempts)
     return _carry_out(opening, order, ids, as_json)
 
 
@@ -197,6 +198,11 @@ def _carry_out(opening: Opening, order: Order, ids: tuple[str, ...], as_json: bo
     whole = read(database, lambda transaction: [find_job(transaction, text) for text in ids])
     with told(database):
         answers = operate.carry_out(database, order, whole)
+    return tell(order, answers, as_json)
+
+
+def tell(order: Order, answers: Sequence[Answer], as_json: bool) -> int:
+    """What became of an order, a line for each job; the exit code."""
     for answer in answers:
         if as_json:
             click.echo(output.compact(_as_data(answer)))

@@ -27,6 +27,7 @@ STATES: Mapping[str, tuple[str, str]] = {
     "retrying": ("↻", "yellow"),
     "orphaned": ("‼", "bold magenta"),
     "succeeded": ("✓", "green"),
+    "partial": ("◑", "yellow"),
     "failed": ("✗", "bold red"),
     "canceled": ("⊘", "dim"),
     "stopped": ("■", "dim"),

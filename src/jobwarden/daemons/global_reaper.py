@@ -22,6 +22,7 @@ from jobwarden.daemons.vigil import Vigil
 from jobwarden.daemons.writer import Result
 from jobwarden.domain.report import Report
 from jobwarden.domain.states import LIVE_WORKER, JobState
+from jobwarden.lifecycle.advance import advance
 from jobwarden.lifecycle.claim import Owner
 from jobwarden.lifecycle.recover import (
     Charge,
@@ -184,6 +185,7 @@ class GlobalReaper:
 
     def _sweep(self, transaction: Transaction) -> list[tuple[str, str]]:
         """Jobs that run without an attempt are searched only when the counts, which are cheap, do not agree."""
+        advance(transaction, self._me)
         leases.forget(transaction, "local_reaper:", _FORGET_LEASES_AFTER)
         running: Counter[str] = Counter()
         for states in counters.totals(transaction).values():

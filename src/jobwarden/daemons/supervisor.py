@@ -236,6 +236,8 @@ class Supervisor:
             self._burial.clear(hold, attempt_ids)
         if result.admitted:
             self._pace.woken(now)
+        if result.advanced or any(settled.of_batch for settled in result.settled):
+            self._admit_at = now  # others may wait for what ended
         if result.catch is not None:
             self._caught(result.catch, now)
         elif result.settled and self._empty_looks == 0:

@@ -14,7 +14,8 @@ class Draft:
     """Everything that enqueueing needs, never changed once made.
 
     ``params`` is canonical JSON text, times are in seconds, memory in bytes. ``delay`` counts from the database's clock
-    at the insert, ``available_at`` is an absolute instant; at most one of the two is given. ``id`` is a UUIDv7 in its
+    at the insert, ``available_at`` is an absolute instant; at most one of the two is given. A member of a batch waits
+    for ``blocked_by`` others; a ``finalizer`` runs although its batch has failed. ``id`` is a UUIDv7 in its
     usual text form.
     """
 
@@ -38,6 +39,10 @@ class Draft:
     available_at: datetime | None = None
     created_by: str | None = None
     reconciles: bool = False
+    batch_id: str | None = None
+    batch_key: str | None = None
+    blocked_by: int = 0
+    finalizer: bool = False
     tags: dict[str, str] = field(default_factory=dict)
 
 

@@ -29,7 +29,7 @@ def enqueue(writer: Writer, drafts: Sequence[Draft], again: bool = False) -> lis
     if again and not writer.chains_writes:
         there = {str(row["id"]) for row in writer.send(by_id_statement(), encode({"id": d.id} for d in fresh))}
         fresh = [draft for draft in fresh if draft.id not in there]
-    given, asks = encode(map(_row, fresh)), bool(keyed) or again
+    given, asks = encode(map(row_of, fresh)), bool(keyed) or again
     told: list[Mapping[str, Any]] = []
     for statement in insert_statements(writer.chains_writes, asks):
         told = writer.send(statement, given)
@@ -45,10 +45,24 @@ def enqueue_alike(transaction: Transaction, alike: Sequence[tuple[Draft, Sequenc
 
     Each draft stands for the jobs that differ from it in id and params only.
     """
-    pour(transaction, [({**_row(draft), "due": draft.available_at}, jobs) for draft, jobs in alike])
+    pour(transaction, [({**row_of(draft), "due": draft.available_at}, jobs) for draft, jobs in alike])
 
 
-def _row(draft: Draft) -> dict[str, Any]:
+def insert_rows(writer: Writer, given: Sequence[Mapping[str, Any]]) -> None:
+    """Insert new jobs from the columns of drafts, without idempotency keys."""
+    for statement in insert_statements(writer.chains_writes, False):
+        writer.send(statement, encode(given))
+    tagged = [
+        {"job_id": row["id"], "name": name, "value": value}
+        for row in given
+        for name, value in json.loads(row.get("tags") or "{}").items()
+    ]
+    if tagged:
+        writer.send(tag_statement(), encode(tagged))
+
+
+def row_of(draft: Draft) -> dict[str, Any]:
+    """The columns of a draft, as statements take them."""
     row: dict[str, Any] = {
         "id": draft.id,
         "job": draft.job,
@@ -78,6 +92,9 @@ def _row(draft: Draft) -> dict[str, Any]:
         row["reconciles"] = True
     if draft.tags:
         row["tags"] = json.dumps(draft.tags)
+    if draft.batch_id is not None:
+        row |= {"batch_id": draft.batch_id, "batch_key": draft.batch_key, "blocked_by": draft.blocked_by or None}
+        row["finalizer"] = draft.finalizer or None
     return row
 
 

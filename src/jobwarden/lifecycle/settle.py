@@ -45,10 +45,14 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What became of a settlement: the decision that was committed, or None where the report came too late."""
+    """What became of a settlement: the decision that was committed, or None where the report came too late.
+
+    ``of_batch``: its job is a member of one, and others may wait for its end.
+    """
 
     attempt_id: str
     decision: Decision | None
+    of_batch: bool = False
 
 
 _asked = rows("asked", job_id="id")
@@ -96,14 +100,14 @@ def settle(
         gone = [given.report.attempt_id for given in settlements if given.report.outcome is Outcome.LOST]
         decisions |= {key: _orphaned(decisions[key]) for key in gone}
     moves = [_move(given, decisions[given.report.attempt_id]) for given in settlements]
-    won = {move["attempt_id"] for move in close_attempts(transaction, moves, actor, actor_id)}
+    closed = close_attempts(transaction, moves, actor, actor_id)
+    won = {move["attempt_id"] for move in closed}
+    members = {move["attempt_id"] for move in closed if move["batch_id"]}
     lost = [given for given in settlements if given.report.attempt_id not in won]
     if lost:
         won |= _sort_out(transaction, lost, decisions, actor_id, note_late=actor not in _FINDERS)
-    return [
-        Settled(given.report.attempt_id, decisions[given.report.attempt_id] if given.report.attempt_id in won else None)
-        for given in settlements
-    ]
+    told = (given.report.attempt_id for given in settlements)
+    return [Settled(key, decisions[key] if key in won else None, key in members) for key in told]
 
 
 def settle_alone(

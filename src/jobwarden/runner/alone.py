@@ -18,7 +18,8 @@ from jobwarden.process.spool import Spool
 from jobwarden.runner.outcome import Offsets
 from jobwarden.runner.shipping import ship
 from jobwarden.store.database import Database, Options
-from jobwarden.store.schema import attempts, batches, dependencies, jobs
+from jobwarden.store.schema import attempts, dependencies, jobs
+from jobwarden.views.batches import BatchNow, now_of
 
 
 class SettlesAlone:
@@ -48,11 +49,10 @@ class DatabaseInquiry:
     def __init__(self, settings: Options, worker_id: str) -> None:
         self._database, self._worker_id = Database(settings), worker_id
 
-    def batch(self, batch_id: str) -> Mapping[str, Any] | None:
-        """The batch's row as it stands: name, state and counts."""
+    def batch(self, batch_id: str) -> BatchNow:
+        """The batch as it stands: name, state, counts, and its failures with their errors."""
         with self._database.read() as transaction:
-            row = transaction.execute(select(batches).where(batches.c.id == batch_id)).mappings().one_or_none()
-            return dict(row) if row is not None else None
+            return now_of(transaction, batch_id)
 
     def upstream(self, job_id: str, key: str) -> Any:
         """The result of the dependency with that key; raises LookupError if the job does not depend on it."""

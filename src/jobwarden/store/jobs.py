@@ -49,6 +49,10 @@ DRAFT_SPEC = {
     "due": "instant",
     "rerun_of": "id",
     "created_by": "text",
+    "batch_id": "id",
+    "batch_key": "text",
+    "blocked_by": "int",
+    "finalizer": "bool",
 }
 _given = rows("draft", **DRAFT_SPEC)
 _queued: ColumnElement[str] = literal_column(f"'{JobState.QUEUED.value}'")
@@ -56,13 +60,16 @@ _pending: ColumnElement[str] = literal_column(f"'{JobState.PENDING.value}'")
 
 
 def _birth(given: FromClause) -> dict[str, Any]:
-    later = or_(given.c.delay > literal_column("0"), given.c.due > now())
+    future = or_(given.c.delay > literal_column("0"), given.c.due > now())
+    later = or_(future, given.c.blocked_by > literal_column("0"))
     plain = {name: given.c[name] for name in DRAFT_SPEC if name not in ("delay", "due")}
     return {
         **plain,
         "reconciles": func.coalesce(given.c.reconciles, false()),
+        "blocked_by": func.coalesce(given.c.blocked_by, literal_column("0")),
+        "finalizer": func.coalesce(given.c.finalizer, false()),
         "state": case((later, _pending), else_=_queued),
-        "available_at": case((later, func.coalesce(given.c.due, after(given.c.delay))), else_=now()),
+        "available_at": case((future, func.coalesce(given.c.due, after(given.c.delay))), else_=now()),
         "queued_at": case((later, null()), else_=now()),
         "created_at": now(),
         "updated_at": now(),
@@ -144,13 +151,15 @@ def pour(transaction: Transaction, alike: Alike) -> None:
 def _born_at(moment: datetime, draft: Mapping[str, Any]) -> dict[str, Any]:
     """What `_birth` says, for a moment that is known."""
     due = draft["due"] or moment + timedelta(seconds=draft["delay"] or 0)
-    later = due > moment
+    later = due > moment or bool(draft.get("blocked_by"))
     plain = {name: draft.get(name) for name in DRAFT_SPEC if name not in ("id", "params", "delay", "due")}
     return {
         **plain,
         "reconciles": bool(draft.get("reconciles")),
+        "blocked_by": draft.get("blocked_by") or 0,
+        "finalizer": bool(draft.get("finalizer")),
         "state": (JobState.PENDING if later else JobState.QUEUED).value,
-        "available_at": due if later else moment,
+        "available_at": max(due, moment),
         "queued_at": None if later else moment,
         "created_at": moment,
         "updated_at": moment,
@@ -191,6 +200,7 @@ def tag_statement() -> UpdateBase:
 #: What is the old job's alone: its place in a batch or a schedule, its key, and all that came of it.
 _OWN = frozenset(
     {"id", "rerun_of", "batch_id", "batch_key", "schedule_id", "idempotency_key", "state", "wait_reason", "blocked_by"}
+    | {"finalizer"}
     | {"attempt_count", "unspent_count", "current_attempt_id", "purpose", "last_error", "result", "created_by"}
     | {"cancel_requested", "cancel_mode", "cancel_reason", "cancel_actor", "cancel_requested_at"}
     | {"available_at", "created_at", "queued_at", "started_at", "finished_at", "updated_at"}

@@ -77,6 +77,7 @@ jobs = _table(
     Column("state", STATE, nullable=False),
     Column("wait_reason", Words),
     Column("blocked_by", Integer(), nullable=False, server_default=text("0")),
+    Column("finalizer", Boolean(), nullable=False, server_default=false()),
     _instant("available_at", nullable=False),
     Column("idempotent", Boolean(), nullable=False),
     Column("idempotency_key", NAME),
@@ -267,7 +268,9 @@ batches = _table(
     Column("succeeded_count", Integer(), nullable=False, server_default=text("0")),
     Column("failed_count", Integer(), nullable=False, server_default=text("0")),
     Column("canceled_count", Integer(), nullable=False, server_default=text("0")),
+    Column("on_complete", Json),
     Column("cancel_reason", Words),
+    Column("cancel_actor", NAME),
     Column("created_by", NAME),
     _instant("created_at", nullable=False),
     _instant("started_at"),
@@ -275,6 +278,15 @@ batches = _table(
     _instant("updated_at", nullable=False),
 )
 _index("batches_state", batches.c.state, batches.c.id)
+
+#: What happened to members and is not yet followed up: left by the move itself, taken by whoever advances batches.
+turns = _table(
+    "batch_turns",
+    _serial(),
+    Column("batch_id", Id, nullable=False),
+    Column("job_id", Id),
+    Column("state", STATE, nullable=False),
+)
 
 schedules = _table(
     "schedules",

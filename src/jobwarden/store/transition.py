@@ -20,10 +20,12 @@ from sqlalchemy import (
     Select,
     bindparam,
     case,
+    cast,
     func,
     insert,
     literal_column,
     null,
+    or_,
     select,
     union_all,
     update,
@@ -33,9 +35,10 @@ from sqlalchemy.sql.dml import UpdateBase
 from jobwarden.domain.claims import Purpose
 from jobwarden.domain.states import ENDED, IN_FLIGHT, Actor, AttemptState, JobState
 from jobwarden.domain.transitions import check_attempt, check_job
+from jobwarden.domain.verdict import BUCKETS
 from jobwarden.store.database import Transaction, Writer, after, encode, now, rows
 from jobwarden.store.ledger import Row, event, words
-from jobwarden.store.schema import attempts, counters, jobs
+from jobwarden.store.schema import NAME, attempts, counters, jobs, turns
 
 _ENDED = frozenset(state.value for state in ENDED)
 
@@ -121,17 +124,38 @@ def _merged(given: Sequence[Row], found: Sequence[Any], more: Iterable[str]) -> 
 
 
 def _counted(won: FromClause, origin: Any, target: Any) -> UpdateBase:
-    """The lane counters' deltas: one less in the old state, one more in the new."""
-    left = select(won.c.lane.label("lane"), origin.label("state"), literal_column("-1").label("delta"))
-    entered = select(won.c.lane.label("lane"), target.label("state"), literal_column("1").label("delta"))
-    moved = union_all(left, entered).subquery("moved")
+    """The deltas of the counters of lanes and batches: one less where a job was, one more where it is."""
+    of_lanes = [(words("lane"), won.c.lane, state, delta) for state, delta in ((origin, "-1"), (target, "1"))]
+    of_batches = [
+        (words("batch"), cast(won.c.batch_id, NAME), _bucket(state), delta)
+        for state, delta in ((origin, "-1"), (target, "1"))
+    ]
+    parts = [_delta(*part) for part in of_lanes]
+    parts += [_delta(*part).where(won.c.batch_id.is_not(None)) for part in of_batches]
+    moved = union_all(*parts).subquery("moved")
     total = func.sum(moved.c.delta)
     sums = (
-        select(words("lane"), moved.c.lane, moved.c.state, total)
-        .group_by(moved.c.lane, moved.c.state)
+        select(moved.c.scope, moved.c.name, moved.c.state, total)
+        .group_by(moved.c.scope, moved.c.name, moved.c.state)
         .having(total != literal_column("0"))
     )
     return insert(counters).from_select(["scope", "name", "state", "delta"], sums)
+
+
+def _delta(scope: Any, name: Any, state: Any, delta: str) -> Select[Any]:
+    return select(scope.label("scope"), name.label("name"), state.label("state"), literal_column(delta).label("delta"))
+
+
+def _bucket(state: ColumnElement[str]) -> ColumnElement[str]:
+    """Where a batch counts a member in this state."""
+    return case(*((state == words(known), words(bucket)) for known, bucket in sorted(BUCKETS.items())))
+
+
+def _turned(won: FromClause, origin: ColumnElement[str], target: ColumnElement[str]) -> UpdateBase:
+    """A turn for each member of a batch that ended, or that ended before and runs again."""
+    turned = or_(_one_of(origin, ENDED), _one_of(target, ENDED))
+    left = select(won.c.batch_id, won.c.job_id, target).where(won.c.batch_id.is_not(None), turned)
+    return insert(turns).from_select(["batch_id", "job_id", "state"], left)
 
 
 def _still(state: ColumnElement[str]) -> ColumnElement[str]:
@@ -156,13 +180,19 @@ _OPEN_SPEC = {
     "isolation_reason": "text",
     "context": "json",
 }
-_OPEN_MORE = {"lane": "text", "number": "int", "purpose": "text"}
+_OPEN_MORE = {"lane": "text", "batch_id": "id", "number": "int", "purpose": "text"}
 _STAMP = ("worker_id", "host_id", "pid_scope", "hostname", "supervisor_pid", "supervisor_start_time")
 
 
 def _open_found(given: FromClause) -> Select[Any]:
     return (
-        select(*given.c, jobs.c.lane, (jobs.c.attempt_count + literal_column("1")).label("number"), jobs.c.purpose)
+        select(
+            *given.c,
+            jobs.c.lane,
+            jobs.c.batch_id,
+            (jobs.c.attempt_count + literal_column("1")).label("number"),
+            jobs.c.purpose,
+        )
         .select_from(given.join(jobs, jobs.c.id == given.c.job_id))
         .where(_still(jobs.c.state) == words(JobState.QUEUED))
         .order_by(jobs.c.id)
@@ -230,7 +260,7 @@ _START_SPEC = {"job_id": "id", "attempt_id": "id", "token": "int", "ago": "float
 def _held(given: FromClause, states: Iterable[AttemptState]) -> Select[Any]:
     """The rows whose job runs under exactly this attempt and token, locked."""
     return (
-        select(*given.c, jobs.c.lane, attempts.c.state.label("attempt_from"))
+        select(*given.c, jobs.c.lane, jobs.c.batch_id, attempts.c.state.label("attempt_from"))
         .select_from(given.join(jobs, jobs.c.id == given.c.job_id).join(attempts, attempts.c.id == given.c.attempt_id))
         .where(
             _still(jobs.c.state) == words(JobState.RUNNING),
@@ -268,7 +298,7 @@ def _start_writes(won: FromClause) -> list[UpdateBase]:
 _start = Step(
     "start",
     _START_SPEC,
-    {"lane": "text", "attempt_from": "text"},
+    {"lane": "text", "batch_id": "id", "attempt_from": "text"},
     lambda given: _held(given, [AttemptState.DISPATCHED]),
     _start_writes,
 )
@@ -348,13 +378,14 @@ def _close_writes(won: FromClause) -> list[UpdateBase]:
         to_state=won.c.job_to,
         **{name: won.c[name] for name in copied},
     )
-    return [over, moved, noted, _counted(won, words(JobState.RUNNING), won.c.job_to)]
+    running = words(JobState.RUNNING)
+    return [over, moved, noted, _counted(won, running, won.c.job_to), _turned(won, running, won.c.job_to)]
 
 
 _close = Step(
     "close",
     _CLOSE_SPEC,
-    {"lane": "text", "attempt_from": "text"},
+    {"lane": "text", "batch_id": "id", "attempt_from": "text"},
     lambda given: _held(given, IN_FLIGHT),
     _close_writes,
 )
@@ -400,7 +431,7 @@ _MOVE_SPEC = {
 
 def _move_found(given: FromClause) -> Select[Any]:
     return (
-        select(*given.c, jobs.c.lane)
+        select(*given.c, jobs.c.lane, jobs.c.batch_id)
         .select_from(given.join(jobs, jobs.c.id == given.c.job_id))
         .where(_still(jobs.c.state) == given.c.origin)
         .order_by(jobs.c.id)
@@ -430,10 +461,10 @@ def _move_writes(won: FromClause) -> list[UpdateBase]:
         reason=won.c.reason,
         context=won.c.context,
     )
-    return [moved, noted, _counted(won, won.c.origin, won.c.target)]
+    return [moved, noted, _counted(won, won.c.origin, won.c.target), _turned(won, won.c.origin, won.c.target)]
 
 
-_move = Step("move", _MOVE_SPEC, {"lane": "text"}, _move_found, _move_writes)
+_move = Step("move", _MOVE_SPEC, {"lane": "text", "batch_id": "id"}, _move_found, _move_writes)
 
 
 def move_jobs(transaction: Transaction, moves: Sequence[Row], actor: Actor, actor_id: str | None) -> list[Row]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from sqlalchemy import ColumnElement, Table, Text, and_, bindparam, cast, or_, select
 
-from jobwarden.errors import AmbiguousId, JobNotFound, JobWardenError, WorkerNotFound
+from jobwarden.errors import AmbiguousId, BatchNotFound, JobNotFound, JobWardenError, WorkerNotFound
 from jobwarden.store.database import Id, Transaction
-from jobwarden.store.schema import jobs, workers
+from jobwarden.store.schema import batches, jobs, workers
 
 SHOWN = 8
 _DIGITS = frozenset("0123456789abcdef")
@@ -37,6 +37,14 @@ def find_worker(transaction: Transaction, text: str) -> str:
     Raises `WorkerNotFound`, or `AmbiguousId` with the candidates.
     """
     return _find(transaction, workers, text, "workers", WorkerNotFound)
+
+
+def find_batch(transaction: Transaction, text: str) -> str:
+    """The id of the one batch that ``text`` names, in whole or shortened.
+
+    Raises `BatchNotFound`, or `AmbiguousId` with the candidates.
+    """
+    return _find(transaction, batches, text, "batches", BatchNotFound)
 
 
 def _find(transaction: Transaction, table: Table, text: str, kind: str, unknown: type[JobWardenError]) -> str:

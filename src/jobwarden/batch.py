@@ -1,0 +1,192 @@
+"""Batches as an application builds them: members with keys, what they wait for, and what a failure means.
+
+Everything is checked before a row is written; then all of it is written in one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+from pydantic_core import PydanticSerializationError, to_json
+
+from jobwarden.domain.dag import Node, finalizers, ordered
+from jobwarden.domain.verdict import Policy, Threshold
+from jobwarden.errors import BatchRefused
+from jobwarden.options import Bound
+
+_KEY, _NAME = 200, 200
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member of a batch to be, to name in ``after`` and ``after_completion``."""
+
+    key: str
+
+
+Upstream: TypeAlias = "Member | str"
+Waits: TypeAlias = "Member | str | Iterable[Member | str]"
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A checked batch: ``calls`` belong to ``nodes``, which are in an order in which they can run."""
+
+    name: str
+    nodes: Sequence[Node]
+    calls: Sequence[Bound]
+    policy: Policy
+    threshold: float | None
+    params: str | None
+    created_by: str | None
+    on_complete: Bound | None
+    finalizers: frozenset[str]
+
+
+class Submitter(Protocol):
+    """Where a checked batch goes."""
+
+    def submit_batch(self, built: Built, connection: Any) -> Any:
+        """Enqueue it; gives its handle."""
+        ...
+
+
+class Batch:
+    """A batch that is being built; made by ``JobWarden.batch(...)``."""
+
+    def __init__(
+        self,
+        submitter: Submitter,
+        name: str,
+        failure_policy: str | Threshold = "continue",
+        *,
+        params: Any = None,
+        created_by: str | None = None,
+        on_complete: Bound | None = None,
+    ) -> None:
+        self.name = _checked_name(name)
+        self._submitter = submitter
+        self._policy, self._threshold = _policy(self.name, failure_policy)
+        self._params = _params(self.name, params)
+        self._created_by, self._on_complete = created_by, _bound(self.name, on_complete, "on_complete")
+        self._nodes: list[Node] = []
+        self._calls: dict[str, Bound] = {}
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def __repr__(self) -> str:
+        return f"<batch {self.name!r} of {len(self)} members>"
+
+    def add(self, call: Bound, key: str | None = None, *, after: Waits = (), after_completion: Waits = ()) -> Member:
+        """Add a bound call as a member; gives what others name it by.
+
+        It waits until all of ``after`` succeeded and all of ``after_completion`` ended. Without a ``key`` it gets the
+        job's short name and its number. Raises `BatchRefused`.
+        """
+        checked = _bound(self.name, call, key or "a member")
+        if checked is None:
+            raise BatchRefused(name=self.name, rule="a member is None", way_out="add job.bind(...)")
+        if checked.terms.has_key:
+            rule = f"the member {key or checked.job!r} has an idempotency key, which may belong to a job outside"
+            raise BatchRefused(name=self.name, rule=rule, way_out="give its member key only")
+        node = Node(self._key(key, checked), self._keys(after), self._keys(after_completion))
+        self._nodes.append(node)
+        if node.key not in self._calls:
+            self._calls[node.key] = checked
+        return Member(node.key)
+
+    def chain(self, *calls: Bound, after: Waits = ()) -> list[Member]:
+        """Add calls of which each waits for the success of the one before it, the first for ``after``."""
+        members: list[Member] = []
+        for call in calls:
+            members.append(self.add(call, after=[members[-1]] if members else after))
+        return members
+
+    def fan_out(self, calls: Iterable[Bound], *, after: Waits = ()) -> list[Member]:
+        """Add calls that run side by side once ``after`` succeeded."""
+        upstream = list(_several(after))
+        return [self.add(call, after=upstream) for call in calls]
+
+    def enqueue(self, connection: Any = None) -> Any:
+        """Write the batch with all of its members, in the caller's transaction if ``connection`` is given.
+
+        Gives a `BatchHandle`. Raises `DuplicateKey`, `UnknownDependency`, `DoubledDependency` or `DependencyCycle`
+        before anything is written.
+        """
+        return self._submitter.submit_batch(self._built(), connection)
+
+    def _built(self) -> Built:
+        nodes = ordered(self.name, self._nodes)
+        return Built(
+            name=self.name,
+            nodes=nodes,
+            calls=[self._calls[node.key] for node in nodes],
+            policy=self._policy,
+            threshold=self._threshold,
+            params=self._params,
+            created_by=self._created_by,
+            on_complete=self._on_complete,
+            finalizers=frozenset(finalizers(nodes)),
+        )
+
+    def _key(self, key: str | None, call: Bound) -> str:
+        if key is None:
+            return f"{call.job.rpartition(':')[2].rpartition('.')[2][:180]}-{len(self._nodes) + 1}"
+        if not isinstance(key, str) or not 0 < len(key) <= _KEY or "\0" in key:
+            rule = f"the key {key!r} is no text of 1 to {_KEY} characters"
+            raise BatchRefused(name=self.name, rule=rule, way_out="give another key")
+        return key
+
+    def _keys(self, given: Waits) -> tuple[str, ...]:
+        keys = []
+        for each in _several(given):
+            if not isinstance(each, (Member, str)):
+                rule = f"{each!r} is neither a member nor a key"
+                raise BatchRefused(name=self.name, rule=rule, way_out="pass what add() gave, or its key")
+            keys.append(each if isinstance(each, str) else each.key)
+        return tuple(keys)
+
+
+def _several(given: Waits) -> Iterator[Upstream]:
+    if isinstance(given, (Member, str)):
+        yield given
+        return
+    yield from given
+
+
+def _checked_name(name: Any) -> str:
+    if not isinstance(name, str) or not 0 < len(name) <= _NAME or "\0" in name:
+        rule = f"its name is no text of 1 to {_NAME} characters"
+        raise BatchRefused(name=name, rule=rule, way_out="give another name")
+    return name
+
+
+def _policy(name: str, given: Any) -> tuple[Policy, float | None]:
+    if isinstance(given, Threshold):
+        return Policy.THRESHOLD, float(given.most)
+    if given in (Policy.CONTINUE.value, Policy.FAIL_FAST.value):
+        return Policy(given), None
+    rule = f"the failure policy {given!r} is not known"
+    raise BatchRefused(name=name, rule=rule, way_out="use 'continue', 'fail_fast' or Threshold(n)")
+
+
+def _params(name: str, params: Any) -> str | None:
+    if params is None:
+        return None
+    if not isinstance(params, Mapping):
+        raise BatchRefused(name=name, rule=f"its params {params!r} are no mapping", way_out="pass a dict")
+    try:
+        return to_json(params).decode()
+    except PydanticSerializationError as error:
+        raise BatchRefused(
+            name=name, rule=f"its params are no JSON data ({error})", way_out="pass plain data"
+        ) from None
+
+
+def _bound(name: str, call: Any, what: str) -> Bound | None:
+    if call is None or isinstance(call, Bound):
+        return call
+    raise BatchRefused(name=name, rule=f"{what} is {call!r} and no bound call", way_out="pass job.bind(...)")

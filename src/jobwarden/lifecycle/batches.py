@@ -1,0 +1,161 @@
+"""Batches: checked members become rows with their edges, all or none; and what a person does to a batch as a whole."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from jobwarden.domain.dag import Node
+from jobwarden.domain.draft import Draft
+from jobwarden.domain.orders import Answer, Order
+from jobwarden.domain.recovery import Backoff
+from jobwarden.domain.states import Actor, BatchState, JobState
+from jobwarden.domain.verdict import Policy
+from jobwarden.errors import BatchNotFound, WrongBatchState
+from jobwarden.lifecycle.advance import BITE, sweep
+from jobwarden.lifecycle.enqueue import enqueue, row_of
+from jobwarden.lifecycle.operate import carry_out
+from jobwarden.store import batches, edges
+from jobwarden.store.database import Database, Transaction, Writer
+
+CHUNK = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A batch to be: ``nodes`` in an order in which they can run, and a draft for each of them, under the ids given.
+
+    ``params`` is JSON text, ``threshold`` as in `verdict.trips`; ``on_complete`` is enqueued when all of it is over.
+    """
+
+    id: str
+    name: str
+    nodes: Sequence[Node]
+    drafts: Sequence[Draft]
+    policy: Policy = Policy.CONTINUE
+    threshold: float | None = None
+    params: str | None = None
+    created_by: str | None = None
+    on_complete: Draft | None = None
+    finalizers: frozenset[str] = field(default_factory=frozenset)
+
+
+def enqueue_batch(writer: Writer, plan: Plan, again: bool = False) -> None:
+    """Insert a batch with its members and edges, inside the caller's transaction.
+
+    ``again``: it may be there already, from a commit whose answer was lost; then it is there whole.
+    """
+    if again and batches.is_there(writer, plan.id):
+        return
+    batches.bear(writer, _row(plan))
+    ids = {node.key: draft.id for node, draft in zip(plan.nodes, plan.drafts, strict=True)}
+    for begin in range(0, len(plan.nodes), CHUNK):
+        stretch = range(begin, min(begin + CHUNK, len(plan.nodes)))
+        members = [_member(plan, plan.nodes[n], plan.drafts[n]) for n in stretch]
+        enqueue(writer, members)
+        edges.link(writer, [each for n in stretch for each in _edges(plan.nodes[n], ids)])
+
+
+def _row(plan: Plan) -> dict[str, Any]:
+    return {
+        "id": plan.id,
+        "name": plan.name,
+        "policy": plan.policy.value,
+        "threshold": plan.threshold,
+        "params": plan.params,
+        "on_complete": json.dumps(row_of(plan.on_complete)) if plan.on_complete else None,
+        "total": len(plan.nodes),
+        "created_by": plan.created_by,
+    }
+
+
+def _member(plan: Plan, node: Node, draft: Draft) -> Draft:
+    """The draft, made a member."""
+    draft.batch_id, draft.batch_key = plan.id, node.key
+    draft.blocked_by = len(set(node.upstream))
+    draft.finalizer = node.key in plan.finalizers
+    draft.created_by = draft.created_by or plan.created_by
+    return draft
+
+
+def _edges(node: Node, ids: dict[str, str]) -> list[dict[str, str]]:
+    found = [edges.edge(ids[node.key], ids[key], False) for key in dict.fromkeys(node.after)]
+    return found + [edges.edge(ids[node.key], ids[key], True) for key in dict.fromkeys(node.after_completion)]
+
+
+# -- what a person does -----------------------------------------------------------------------------------------------
+
+
+def cancel_batch(
+    database: Database,
+    batch_id: str,
+    reason: str | None,
+    actor_id: str | None,
+    told: Callable[[int], None] = lambda number: None,
+) -> int:
+    """Call a batch off with all of its members, finalizers included, in bites; gives how many were called off at once.
+
+    Who runs is flagged and ended by its worker. ``told`` hears how many there are after each bite. Raises
+    `BatchNotFound`, or `WrongBatchState` if all of it is over. Should this process die on the way, workers go on.
+    """
+    batch_id = _whole(batch_id)
+    database.attempt(lambda transaction: _call_off(transaction, batch_id, reason, actor_id), pause=_pause)
+    total = 0
+    while True:
+        swept = database.attempt(lambda t: sweep(t, batch_id, reason, actor_id), pause=_pause)
+        total += swept
+        told(total)
+        if swept < BITE:
+            return total
+
+
+def _call_off(transaction: Transaction, batch_id: str, reason: str | None, actor_id: str | None) -> None:
+    row = _locked(transaction, batch_id)
+    if row.state == BatchState.CANCELED:
+        return  # by this very call, if the answer of its commit was lost
+    if row.finished_at is not None:
+        raise WrongBatchState(id=batch_id, state=row.state, action="cancel", needed="running, or failed with members")
+    if row.state == BatchState.RUNNING:
+        batches.move(transaction, batch_id, BatchState.RUNNING, BatchState.CANCELED, Actor.OPERATOR, actor_id, reason)
+    batches.leave_turn(transaction, batch_id)
+
+
+def retry_batch(
+    database: Database, batch_id: str, order: Order, sleep: Callable[[float], None] = time.sleep
+) -> list[Answer]:
+    """Carry an order (retry or restart) out on every member that failed; the system's cascade is undone by that.
+
+    One answer for each. Raises `BatchNotFound`, or `WrongBatchState` if it was called off.
+    """
+    batch_id = _whole(batch_id)
+    with database.read() as transaction:
+        [row] = batches.look(transaction, [batch_id]) or [None]
+        if row is None:
+            raise BatchNotFound(id=batch_id)
+        if row.state == BatchState.CANCELED:
+            raise WrongBatchState(id=batch_id, state=row.state, action="retry", needed="running, partial or failed")
+        failed = batches.members_in(transaction, batch_id, JobState.FAILED)
+    return carry_out(database, order, failed, sleep)
+
+
+def _locked(transaction: Transaction, batch_id: str) -> Any:
+    found = batches.lock(transaction, [batch_id])
+    if not found:
+        raise BatchNotFound(id=batch_id)
+    return found[0]
+
+
+def _whole(batch_id: str) -> str:
+    try:
+        return str(UUID(batch_id))
+    except (ValueError, AttributeError, TypeError):
+        raise BatchNotFound(id=batch_id) from None
+
+
+def _pause(tries: int) -> None:
+    time.sleep(Backoff(0.02, 4, 1.2).delay(tries, random.random()))

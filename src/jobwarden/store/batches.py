@@ -1,0 +1,387 @@
+"""Rows of batches: their birth, their edges, the turns that their members leave, and how many are where.
+
+States of batches are moved by `move` alone, guarded by the state they are in, with a ledger row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import (
+    and_,
+    bindparam,
+    case,
+    delete,
+    false,
+    func,
+    insert,
+    literal_column,
+    null,
+    or_,
+    select,
+    true,
+    update,
+)
+
+from jobwarden.domain.states import LIVE, WAITING, Actor, BatchState, JobState
+from jobwarden.domain.verdict import BATCH, BUCKETS, Policy
+from jobwarden.errors import IllegalTransition
+from jobwarden.store.database import Id, Transaction, Writer, age, encode, now, rows
+from jobwarden.store.edges import one_of
+from jobwarden.store.ledger import words
+from jobwarden.store.schema import batches, counters, events, jobs, turns
+
+#: Why the system called a member off whose batch has failed: kept in ``jobs.cancel_mode``.
+POLICY = "policy"
+#: Who wished it where a failure policy did.
+POLICY_ACTOR = "failure policy"
+LOOK_AGAIN = "look"
+
+
+# -- birth ------------------------------------------------------------------------------------------------------------
+
+_new = rows(
+    "new_batch",
+    id="id",
+    name="text",
+    policy="text",
+    threshold="float",
+    params="json",
+    on_complete="json",
+    total="int",
+    created_by="text",
+)
+_birth = {
+    **{name: _new.c[name] for name in ("id", "name", "params", "on_complete", "created_by")},
+    "state": words(BatchState.RUNNING),
+    "failure_policy": _new.c.policy,
+    "failure_threshold": _new.c.threshold,
+    "total_jobs": _new.c.total,
+    "pending_count": _new.c.total,
+    **dict.fromkeys(("created_at", "started_at", "updated_at"), now()),
+}
+_noted = {
+    "batch_id": _new.c.id,
+    "level": words("batch"),
+    "to_state": words(BatchState.RUNNING),
+    "actor_type": words(Actor.CLIENT),
+    "actor_id": _new.c.created_by,
+    "created_at": now(),
+}
+_insert = insert(batches).from_select(list(_birth), select(*_birth.values()))
+_note_born = insert(events).from_select(list(_noted), select(*_noted.values()))
+_turn_born = insert(turns).from_select(["batch_id", "state"], select(_new.c.id, words(LOOK_AGAIN)))
+_asked = rows("asked", id="id")
+_there = select(batches.c.id).select_from(_asked.join(batches, batches.c.id == _asked.c.id))
+
+
+def is_there(writer: Writer, batch_id: str) -> bool:
+    """Whether the batch has a row."""
+    return bool(writer.send(_there, encode([{"id": batch_id}])))
+
+
+def bear(writer: Writer, batch: Mapping[str, Any]) -> None:
+    """Insert a batch's row, its first ledger row, and a turn, so that one without members ends too."""
+    for statement in (_insert, _note_born, _turn_born):
+        writer.send(statement, encode([batch]))
+
+
+# -- turns ------------------------------------------------------------------------------------------------------------
+
+_take = (
+    select(turns.c.id, turns.c.batch_id, turns.c.job_id, turns.c.state)
+    .order_by(turns.c.id)
+    .limit(bindparam("most"))
+    .with_for_update(of=[turns], skip_locked=True)
+)
+_drop = delete(turns).where(turns.c.id.in_(bindparam("ids", expanding=True)))
+_leave = insert(turns).values(batch_id=bindparam("batch", type_=Id), state=words(LOOK_AGAIN))
+
+
+def take_turns(transaction: Transaction, most: int) -> list[Any]:
+    """The oldest turns that nobody else holds; those that stay are taken again."""
+    return list(transaction.execute(_take, most=most))
+
+
+def drop_turns(transaction: Transaction, ids: Sequence[int]) -> None:
+    """They are followed up."""
+    if ids:
+        transaction.execute(_drop, ids=list(ids))
+
+
+def leave_turn(transaction: Transaction, batch_id: str) -> None:
+    """Have the batch looked at again in another transaction."""
+    transaction.execute(_leave, batch=batch_id)
+
+
+# -- why members were called off --------------------------------------------------------------------------------------
+
+_blamed = rows("blamed", job_id="id")
+_CLEAR = dict.fromkeys(("cancel_mode", "cancel_reason", "cancel_actor", "cancel_requested_at"), null())
+_blame = (
+    update(jobs)
+    .where(jobs.c.id == _blamed.c.job_id)
+    .values(cancel_mode=bindparam("mode"), cancel_reason=bindparam("reason"), cancel_actor=bindparam("actor"))
+)
+_absolve = update(jobs).where(jobs.c.id == _blamed.c.job_id).values(**_CLEAR)
+_sweepable = (
+    select(jobs.c.id, jobs.c.state)
+    .where(
+        jobs.c.batch_id == bindparam("batch", type_=Id),
+        or_(
+            and_(one_of(jobs.c.state, WAITING), jobs.c.finalizer == false()),
+            and_(one_of(jobs.c.state, WAITING | {JobState.ORPHANED}), bindparam("all", type_=jobs.c.finalizer.type)),
+        ),
+    )
+    .order_by(jobs.c.id)
+    .limit(bindparam("most"))
+    .with_for_update(of=[jobs], skip_locked=True)
+)
+_flag = (
+    update(jobs)
+    .where(
+        jobs.c.batch_id == bindparam("batch", type_=Id),
+        jobs.c.state == words(JobState.RUNNING),
+        jobs.c.cancel_requested == false(),
+        or_(jobs.c.finalizer == false(), bindparam("all", type_=jobs.c.finalizer.type)),
+    )
+    .values(
+        cancel_requested=true(),
+        cancel_mode=words("cancel"),
+        cancel_reason=bindparam("reason"),
+        cancel_actor=bindparam("actor"),
+        cancel_requested_at=now(),
+    )
+)
+_disarm = (
+    update(jobs)
+    .where(
+        jobs.c.batch_id == bindparam("batch", type_=Id),
+        jobs.c.state == words(JobState.RUNNING),
+        jobs.c.cancel_requested == true(),
+        jobs.c.cancel_actor == words(POLICY_ACTOR),
+    )
+    .values(cancel_requested=false(), **_CLEAR)
+)
+
+
+def blame(transaction: Transaction, job_ids: Sequence[str], mode: str, reason: str | None, actor: str | None) -> None:
+    """Keep with members that were called off why that was."""
+    if job_ids:
+        transaction.execute(_blame, rows=_ids(job_ids), mode=mode, reason=reason, actor=actor)
+
+
+def absolve(transaction: Transaction, job_ids: Sequence[str]) -> None:
+    """Forget that members were called off: they are to run after all."""
+    if job_ids:
+        transaction.execute(_absolve, rows=_ids(job_ids))
+
+
+def sweepable(transaction: Transaction, batch_id: str, everyone: bool, most: int) -> list[Any]:
+    """Members that wait (id and state), without the finalizers; with ``everyone``, those and the parked ones too.
+
+    Rows that others hold are left out.
+    """
+    return list(transaction.execute(_sweepable, batch=batch_id, all=everyone, most=most))
+
+
+def flag_running(transaction: Transaction, batch_id: str, everyone: bool, reason: str | None, actor: str | None) -> int:
+    """Wish that members that run be canceled, where nobody wished anything yet; gives how many."""
+    found = transaction.execute(_flag, batch=batch_id, all=everyone, reason=reason, actor=actor)
+    return int(found.rowcount)
+
+
+def disarm(transaction: Transaction, batch_id: str) -> None:
+    """Take back what a failure policy wished of members that run."""
+    transaction.execute(_disarm, batch=batch_id)
+
+
+# -- the batch itself -------------------------------------------------------------------------------------------------
+
+_any_live = (
+    select(literal_column("1"))
+    .where(jobs.c.batch_id == batches.c.id, one_of(jobs.c.state, LIVE))
+    .correlate(batches)
+    .exists()
+)
+_failed = (
+    select(func.count())
+    .where(jobs.c.batch_id == batches.c.id, jobs.c.state == words(JobState.FAILED))
+    .correlate(batches)
+    .scalar_subquery()
+)
+_LOOKED = (
+    batches.c.id,
+    batches.c.state,
+    batches.c.failure_policy,
+    batches.c.failure_threshold,
+    batches.c.total_jobs,
+    batches.c.finished_at,
+    batches.c.cancel_reason,
+    batches.c.cancel_actor,
+)
+_counted_failures = case((batches.c.failure_policy != words(Policy.CONTINUE), _failed), else_=literal_column("0"))
+_look = (
+    select(*_LOOKED, _any_live.label("live"), _counted_failures.label("failed"))
+    .select_from(_asked.join(batches, batches.c.id == _asked.c.id))
+    .order_by(batches.c.id)
+)
+_lock = (
+    select(batches.c.id)
+    .select_from(_asked.join(batches, batches.c.id == _asked.c.id))
+    .order_by(batches.c.id)
+    .with_for_update(of=[batches])
+)
+_move = (
+    update(batches)
+    .where(batches.c.id == bindparam("batch", type_=Id), batches.c.state == bindparam("origin"))
+    .values(
+        state=bindparam("target"),
+        cancel_reason=case((bindparam("target") == words(BatchState.CANCELED), bindparam("why")), else_=null()),
+        cancel_actor=case((bindparam("target") == words(BatchState.CANCELED), bindparam("actor")), else_=null()),
+        summary=null(),
+        finished_at=null(),
+        updated_at=now(),
+    )
+)
+_finish = (
+    update(batches)
+    .where(batches.c.id == bindparam("batch", type_=Id), batches.c.finished_at.is_(None))
+    .values(
+        state=bindparam("target"),
+        summary=bindparam("told", type_=batches.c.summary.type),
+        finished_at=now(),
+        updated_at=now(),
+    )
+)
+_event = insert(events).values(
+    batch_id=bindparam("batch", type_=Id),
+    level=words("batch"),
+    from_state=bindparam("origin"),
+    to_state=bindparam("target"),
+    actor_type=bindparam("by"),
+    actor_id=bindparam("actor"),
+    reason=bindparam("why"),
+    context=bindparam("told", type_=events.c.context.type),
+    created_at=now(),
+)
+_exact = (
+    select(jobs.c.state, func.count().label("number"))
+    .where(jobs.c.batch_id == bindparam("batch", type_=Id))
+    .group_by(jobs.c.state)
+)
+_rest = select(batches.c.on_complete, batches.c.name).where(batches.c.id == bindparam("batch", type_=Id))
+_lasted = select(age(batches.c.started_at)).where(batches.c.id == bindparam("batch", type_=Id))
+_deltas = (
+    select(counters.c.id, counters.c.state, counters.c.delta)
+    .where(counters.c.scope == words("batch"), counters.c.name == bindparam("batch"))
+    .with_for_update(of=[counters], skip_locked=True)
+)
+_drop_deltas = delete(counters).where(counters.c.id.in_(bindparam("ids", expanding=True)))
+_BUCKETS = ("pending", "running", "succeeded", "failed", "canceled")
+_COUNTS = {bucket: batches.c[f"{bucket}_count"] for bucket in _BUCKETS}
+_settle_counts = (
+    update(batches)
+    .where(batches.c.id == bindparam("batch", type_=Id))
+    .values({column: column + bindparam(bucket) for bucket, column in _COUNTS.items()})
+)
+
+
+def look(transaction: Transaction, batch_ids: Sequence[str]) -> list[Any]:
+    """The batches as they are, without a lock: with whether any member is ``live``, and how many ``failed``, which is
+    counted where the failure policy asks for it."""
+    return list(transaction.execute(_look, rows=encode({"id": batch_id} for batch_id in batch_ids)))
+
+
+def lock(transaction: Transaction, batch_ids: Sequence[str]) -> list[Any]:
+    """`look`, at rows that nobody else moves until the end of the transaction."""
+    if not batch_ids:
+        return []
+    transaction.execute(_lock, rows=encode({"id": batch_id} for batch_id in sorted(batch_ids))).all()
+    return look(transaction, sorted(batch_ids))
+
+
+def move(
+    transaction: Transaction,
+    batch_id: str,
+    origin: BatchState,
+    target: BatchState,
+    actor: Actor,
+    actor_id: str | None,
+    why: str | None,
+) -> bool:
+    """Move a batch that is not over to another state; False if it is no longer in ``origin``."""
+    if (origin, target) not in BATCH:
+        raise IllegalTransition(entity="a batch", origin=origin.value, target=target.value, actor=actor.value)
+    named = {"batch": batch_id, "origin": origin.value, "target": target.value, "why": why, "actor": actor_id}
+    if not transaction.execute(_move, **named).rowcount:
+        return False
+    transaction.execute(_event, **named, by=actor.value, told=None)
+    return True
+
+
+def finish(transaction: Transaction, row: Any, target: BatchState, actor_id: str | None) -> dict[str, Any] | None:
+    """Every member ended: write what the batch has come to, and give it; None if that was done before."""
+    if row.state != target and (BatchState(row.state), target) not in BATCH:
+        raise IllegalTransition(entity="a batch", origin=row.state, target=target.value, actor=Actor.SYSTEM.value)
+    counts = exact_counts(transaction, row.id)
+    seconds = float(transaction.execute(_lasted, batch=row.id).scalar_one())
+    summary = {
+        "outcome": target.value,
+        "total": sum(counts.values()),
+        **{bucket: counts.get(bucket, 0) for bucket in ("succeeded", "failed", "canceled")},
+        "failure_policy": row.failure_policy,
+        "duration_ms": round(seconds * 1000),
+    }
+    if not transaction.execute(_finish, batch=row.id, target=target.value, told=summary).rowcount:
+        return None
+    fold_counts(transaction, row.id)
+    transaction.execute(
+        _event,
+        batch=row.id,
+        origin=row.state,
+        target=target.value,
+        by=Actor.SYSTEM.value,
+        actor=actor_id,
+        why=f"every member ended: {target.value}",
+        told=summary,
+    )
+    return summary
+
+
+def on_complete_of(transaction: Transaction, batch_id: str) -> dict[str, Any] | None:
+    """The job that follows the whole, as a draft's columns."""
+    found: dict[str, Any] | None = transaction.execute(_rest, batch=batch_id).one().on_complete
+    return found
+
+
+def exact_counts(transaction: Transaction, batch_id: str) -> dict[str, int]:
+    """Members by bucket, counted one by one through their index."""
+    found: dict[str, int] = {}
+    for row in transaction.execute(_exact, batch=batch_id):
+        bucket = BUCKETS[JobState(row.state)]
+        found[bucket] = found.get(bucket, 0) + int(row.number)
+    return found
+
+
+def members_in(transaction: Transaction, batch_id: str, state: JobState) -> list[str]:
+    """The ids of the members that are in a state, oldest first."""
+    found = select(jobs.c.id).where(jobs.c.batch_id == batch_id, jobs.c.state == words(state)).order_by(jobs.c.id)
+    return list(transaction.execute(found).scalars())
+
+
+def fold_counts(transaction: Transaction, batch_id: str) -> None:
+    """Add the deltas that moves left to the batch's own row, which must be locked."""
+    found = transaction.execute(_deltas, batch=batch_id).all()
+    if not found:
+        return
+    sums = dict.fromkeys(_BUCKETS, 0)
+    for row in found:
+        sums[row.state] += int(row.delta)
+    transaction.execute(_drop_deltas, ids=[row.id for row in found])
+    transaction.execute(_settle_counts, batch=batch_id, **sums)
+
+
+def _ids(job_ids: Sequence[str]) -> str:
+    return encode({"job_id": job_id} for job_id in sorted(job_ids))

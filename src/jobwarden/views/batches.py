@@ -1,0 +1,224 @@
+"""Batches as an operator sees them: a page of a list, or one with its members and edges.
+
+Counts are a batch's own row and the deltas that moves have left since: nobody counts jobs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import bindparam, func, or_, select
+
+from jobwarden.domain.states import BatchState, JobState
+from jobwarden.errors import BatchNotFound
+from jobwarden.store.database import Id, Transaction
+from jobwarden.store.ledger import words
+from jobwarden.store.schema import batches, counters, dependencies, jobs
+from jobwarden.views.rows import build, columns, in_states
+
+_FAILURES = 100
+_ENDED_BADLY = (JobState.FAILED, JobState.CANCELED, JobState.STOPPED)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Members by bucket: pending (waiting in any way), running (parked ones too), succeeded, failed, canceled."""
+
+    total: int
+    pending: int
+    running: int
+    succeeded: int
+    failed: int
+    canceled: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A member that ended without success; ``error`` is its last error's message, or why it was called off."""
+
+    id: str
+    key: str
+    job: str
+    state: str
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLine:
+    """One batch in a list."""
+
+    id: str
+    name: str | None
+    state: str
+    failure_policy: str
+    failure_threshold: float | None
+    params: dict[str, Any] | None
+    summary: dict[str, Any] | None
+    cancel_reason: str | None
+    created_by: str | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    counts: Counts
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of batches, the newest first, and the cursor of the next one."""
+
+    batches: list[BatchLine]
+    next: str | None
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class MemberLine:
+    """One member; ``blocked_by`` is how many edges it still waits for."""
+
+    id: str
+    key: str
+    job: str
+    label: str | None
+    state: str
+    blocked_by: int
+    finalizer: bool
+    attempt_count: int
+    cancel_reason: str | None
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeLine:
+    """``job_id`` waits for ``upstream``: to succeed, or to end (``on_completion``)."""
+
+    job_id: str
+    upstream: str
+    condition: str
+    satisfied: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BatchNow:
+    """A batch as a running member sees it, who counts itself as running."""
+
+    id: str
+    name: str | None
+    state: str
+    failure_policy: str
+    params: dict[str, Any] | None
+    counts: Counts
+    failures: list[Failure]
+
+
+_line = columns(batches, BatchLine)
+_buckets = ("pending", "running", "succeeded", "failed", "canceled")
+_rows = (batches.c.total_jobs, *(batches.c[f"{bucket}_count"] for bucket in _buckets))
+_deltas = (
+    select(counters.c.name, counters.c.state, func.sum(counters.c.delta).label("delta"))
+    .where(counters.c.scope == words("batch"), counters.c.name.in_(bindparam("ids", expanding=True)))
+    .group_by(counters.c.name, counters.c.state)
+)
+_members = (
+    select(*columns(jobs, MemberLine, batch_key="key", name="label"))
+    .where(jobs.c.batch_id == bindparam("batch", type_=Id))
+    .order_by(jobs.c.id)
+)
+_edges = (
+    select(
+        dependencies.c.job_id,
+        dependencies.c.depends_on_job_id.label("upstream"),
+        dependencies.c.edge_condition.label("condition"),
+        dependencies.c.satisfied_at,
+    )
+    .select_from(jobs.join(dependencies, dependencies.c.job_id == jobs.c.id))
+    .where(jobs.c.batch_id == bindparam("batch", type_=Id))
+    .order_by(dependencies.c.job_id, dependencies.c.depends_on_job_id)
+)
+_failures = (
+    select(
+        jobs.c.id,
+        jobs.c.batch_key.label("key"),
+        jobs.c.job,
+        jobs.c.state,
+        jobs.c.last_error,
+        jobs.c.cancel_reason,
+    )
+    .where(jobs.c.batch_id == bindparam("batch", type_=Id), in_states(jobs.c.state, _ENDED_BADLY))
+    .order_by(jobs.c.finished_at, jobs.c.id)
+    .limit(_FAILURES)
+)
+
+
+def listed(
+    transaction: Transaction, states: Sequence[BatchState] = (), before: str | None = None, limit: int = 20
+) -> Page:
+    """The newest batches, at most ``limit``; ``before`` is the id that the last page ended with."""
+    query = select(*_line, *_rows).order_by(batches.c.id.desc()).limit(limit + 1)
+    if states:
+        query = query.where(or_(*(batches.c.state == state.value for state in states)))
+    if before is not None:
+        query = query.where(batches.c.id < before)
+    found = transaction.execute(query).all()
+    lines = _counted(transaction, found[:limit])
+    return Page(lines, lines[-1].id if len(found) > limit else None, transaction.now())
+
+
+def shown(transaction: Transaction, batch_id: str) -> BatchLine:
+    """One batch; raises `BatchNotFound`."""
+    found = transaction.execute(select(*_line, *_rows).where(batches.c.id == batch_id)).all()
+    if not found:
+        raise BatchNotFound(id=batch_id)
+    return _counted(transaction, found)[0]
+
+
+def members_of(transaction: Transaction, batch_id: str, limit: int | None = None) -> list[MemberLine]:
+    """A batch's members in the order of their birth, which is one in which they can run."""
+    query = _members if limit is None else _members.limit(limit)
+    return [build(MemberLine, row) for row in transaction.execute(query, batch=batch_id)]
+
+
+def edges_of(transaction: Transaction, batch_id: str) -> list[EdgeLine]:
+    """What its members wait for."""
+    return [
+        EdgeLine(row.job_id, row.upstream, row.condition, row.satisfied_at is not None)
+        for row in transaction.execute(_edges, batch=batch_id)
+    ]
+
+
+def failures_of(transaction: Transaction, batch_id: str) -> list[Failure]:
+    """Members that ended without success, at most 100, in the order of their ends."""
+    return [
+        Failure(row.id, row.key, row.job, row.state, (row.last_error or {}).get("message") or row.cancel_reason)
+        for row in transaction.execute(_failures, batch=batch_id)
+    ]
+
+
+def now_of(transaction: Transaction, batch_id: str) -> BatchNow:
+    """A batch for one of its members; raises `BatchNotFound`."""
+    line = shown(transaction, batch_id)
+    return BatchNow(
+        id=line.id,
+        name=line.name,
+        state=line.state,
+        failure_policy=line.failure_policy,
+        params=line.params,
+        counts=line.counts,
+        failures=failures_of(transaction, batch_id),
+    )
+
+
+def _counted(transaction: Transaction, found: Sequence[Any]) -> list[BatchLine]:
+    deltas: dict[str, dict[str, int]] = {}
+    if found:
+        for row in transaction.execute(_deltas, ids=[row.id for row in found]):
+            deltas.setdefault(row.name, {})[row.state] = int(row.delta)
+    return [build(BatchLine, row, counts=_counts(row, deltas.get(row.id, {}))) for row in found]
+
+
+def _counts(row: Any, deltas: Mapping[str, int]) -> Counts:
+    own = {bucket: row._mapping[f"{bucket}_count"] + deltas.get(bucket, 0) for bucket in _buckets}
+    return Counts(total=row.total_jobs, **own)

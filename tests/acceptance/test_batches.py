@@ -1,0 +1,55 @@
+"""Batches with real workers: results flow along edges, and no death of a process leaves a batch behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jobwarden import BatchState, JobWarden
+from jobwarden.views.batches import members_of
+from tests.acceptance.conftest import Start
+from tests.support.factories import Factories
+from tests.support.hosts import PATIENCE, await_state
+from tests.support.waiting import eventually
+
+
+def _fan(app: JobWarden, gate: Path, wide: int) -> Any:
+    batch = app.batch("fan", params={"n": wide})
+    first = batch.add(app.bind("succeed", {"value": 7}), "first")
+    gated = batch.add(app.bind("wait_for", {"gate": str(gate)}), "gated", after=first)
+    wider = batch.fan_out([app.bind("succeed", {"value": n}) for n in range(wide)], after=first)
+    batch.add(app.bind("ask_upstream", {"key": "first"}), "asks", after=[first, gated, *wider])
+    batch.add(app.bind("ask_batch"), "final", after_completion=["asks"])
+    return batch.enqueue()
+
+
+def test_results_flow_along_edges_and_a_member_sees_its_batch(app: JobWarden, start: Start, gate: Path) -> None:
+    gate.touch()
+    handle = _fan(app, gate, 20)
+    start(capacity=4)
+    assert handle.wait(PATIENCE).state is BatchState.SUCCEEDED
+    assert (handle.counts.total, handle.counts.succeeded) == (24, 24)
+    members = {member.key: app.job_handle(member.id) for member in _members(app, handle.id)}
+    assert members["asks"].result == 7
+    assert members["final"].result == {"name": "fan", "running": 1, "succeeded": 23, "params": {"n": 20}}
+
+
+def test_a_batch_goes_on_when_its_supervisor_is_killed(
+    app: JobWarden, rows: Factories, start: Start, gate: Path
+) -> None:
+    """The last member of a level ends while nobody advances; whoever comes next follows that up."""
+    handle = _fan(app, gate, 5)
+    worker = start(capacity=8)
+    gated = next(app.job_handle(member.id) for member in _members(app, handle.id) if member.key == "gated")
+    eventually(lambda: handle.refresh().counts.succeeded == 6, PATIENCE)
+    worker.kill()
+    gate.touch()
+    await_state(gated, "succeeded")
+    start(capacity=2)
+    assert handle.wait(PATIENCE).state is BatchState.SUCCEEDED
+    assert all(len(rows.attempts_of(member.id)) == 1 for member in _members(app, handle.id))
+
+
+def _members(app: JobWarden, batch_id: str) -> list[Any]:
+    with app.database.read() as transaction:
+        return members_of(transaction, batch_id)
