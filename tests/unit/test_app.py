@@ -95,6 +95,9 @@ def test_bad_settings_and_addresses_are_refused_by_name() -> None:
 def test_the_public_names_are_these() -> None:
     assert sorted(jobwarden.__all__) == [
         "Backoff",
+        "Batch",
+        "BatchHandle",
+        "BatchState",
         "Bound",
         "Cancel",
         "Context",
@@ -106,12 +109,14 @@ def test_the_public_names_are_these() -> None:
         "JobState",
         "JobWarden",
         "JobWardenError",
+        "Member",
         "Outcome",
         "Park",
         "Provide",
         "Settings",
         "Snooze",
         "Stopped",
+        "Threshold",
     ]
     assert all(hasattr(jobwarden, name) for name in jobwarden.__all__)
 
