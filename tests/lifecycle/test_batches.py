@@ -22,12 +22,14 @@ from jobwarden.errors import BatchNotFound, WrongBatchState
 from jobwarden.lifecycle import operate
 from jobwarden.lifecycle.admit import admit
 from jobwarden.lifecycle.advance import BITE, advance
+from jobwarden.lifecycle.backstop import WHY, restart_stalled
 from jobwarden.lifecycle.batches import Plan, cancel_batch, enqueue_batch, retry_batch
 from jobwarden.lifecycle.settle import Settlement, settle
 from jobwarden.store import schema
 from jobwarden.store.batches import exact_counts
 from jobwarden.store.database import Database
 from jobwarden.store.ids import new_id, new_ids
+from jobwarden.store.stalled import stalled
 from jobwarden.views.batches import BatchLine, edges_of, now_of, shown
 from jobwarden.views.health_batches import of_batches
 from tests.lifecycle.claimants import Claimant
@@ -483,6 +485,72 @@ def test_health_tells_a_batch_that_nothing_will_end_and_one_that_is_miscounted(d
         found = {finding.invariant: finding for finding in of_batches(transaction, deep=True)}
     assert set(found) == {"batch_stuck", "batch_miscounted"}
     assert found["batch_miscounted"].detail == "of 2 members it counts 0 succeeded for 2"
+
+
+def restarted(run: Run) -> list[str]:
+    """The batches that the backstop finds stalled."""
+    with run.database.write() as transaction:
+        found = [str(row.id) for row in stalled(transaction, 10)]
+        assert [each.id for each in of_batches(transaction, deep=False)] == found, "health tells the same"
+        assert restart_stalled(transaction, ME) == found
+        assert restart_stalled(transaction, ME) == [], "it is found once"
+        return found
+
+
+def forget_turns(run: Run) -> None:
+    """Lose what members left, as no transaction of ours ever does."""
+    with run.database.write() as transaction:
+        transaction.execute(sa.delete(schema.turns))
+
+
+@pytest.mark.parametrize("outcome", [Outcome.SUCCEEDED, Outcome.FAILED])
+def test_the_backstop_goes_on_with_what_lost_its_turns_and_notes_it(database: Database, outcome: Outcome) -> None:
+    nodes = [Node("a"), Node("b"), Node("c", ("a", "b")), Node("d", ("c",)), Node("f", ("b",), ("d",))]
+    run = Run(database, nodes)
+    run.settle_down()
+    run.end(run.claim(), lambda key: outcome if key == "a" else Outcome.SUCCEEDED)
+    forget_turns(run)
+    run.settle_down()
+    assert run.states["c"] is J.PENDING
+    assert not run.claim(), "without the turns nothing follows"
+    assert restarted(run) == [run.plan.id]
+    run.drain()
+    rest = J.SUCCEEDED if outcome is Outcome.SUCCEEDED else J.CANCELED
+    assert [run.states[key] for key in "bcdf"] == [J.SUCCEEDED, rest, rest, J.SUCCEEDED]
+    assert run.line.state == (B.SUCCEEDED if outcome is Outcome.SUCCEEDED else B.PARTIAL)
+    run.check_counts()
+    with database.read() as transaction:
+        reasons = transaction.execute(sa.select(schema.events.c.reason).where(schema.events.c.batch_id == run.plan.id))
+        assert list(reasons.scalars()).count(WHY) == 1
+
+
+def test_the_backstop_counts_again_what_members_wait_for(database: Database) -> None:
+    run = Run(database, [Node("a"), Node("b", ("a",))])
+    run.settle_down()
+    with database.write() as transaction:
+        b = schema.jobs.c.id == run.ids["b"]
+        transaction.execute(sa.update(schema.jobs).where(b).values(blocked_by=2))
+    run.end(run.claim())
+    run.settle_down()
+    assert restarted(run) == [run.plan.id]
+    assert run.drain() == ["b"]
+    assert run.line.state == B.SUCCEEDED
+
+
+def test_the_backstop_leaves_alone_what_runs_waits_is_parked_or_over(database: Database) -> None:
+    run = Run(database, [Node("a"), Node("b"), Node("c", ("a", "b"))])
+    assert restarted(run) == [], "its birth left a turn"
+    run.settle_down()
+    assert restarted(run) == [], "members are queued"
+    claims = run.claim()
+    assert restarted(run) == [], "members run"
+    run.end(claims, lambda key: Outcome.PARKED if key == "a" else Outcome.SUCCEEDED)
+    run.settle_down()
+    assert restarted(run) == [], "a person is waited for"
+    cancel_batch(database, run.plan.id, None, None)
+    run.settle_down()
+    assert run.line.finished_at is not None
+    assert restarted(run) == [], "it is over"
 
 
 def test_writing_a_batch_again_writes_nothing(database: Database) -> None:

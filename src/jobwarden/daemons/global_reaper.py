@@ -23,6 +23,7 @@ from jobwarden.daemons.writer import Result
 from jobwarden.domain.report import Report
 from jobwarden.domain.states import LIVE_WORKER, JobState
 from jobwarden.lifecycle.advance import advance
+from jobwarden.lifecycle.backstop import restart_stalled
 from jobwarden.lifecycle.claim import Owner
 from jobwarden.lifecycle.recover import (
     Charge,
@@ -181,11 +182,20 @@ class GlobalReaper:
     def _backstop(self, seen: Seen) -> None:
         self._looks += 1
         if seen.leads and self._looks % _BACKSTOP_EVERY == 0:
+            self._outbox.ask(self._advance, self._restarted)
             self._outbox.ask(self._sweep, self._swept)
+
+    def _advance(self, transaction: Transaction) -> list[str]:
+        """Go on with batches, and look for those with which nothing goes on: there should be none."""
+        advance(transaction, self._me)
+        return restart_stalled(transaction, self._me)
+
+    def _restarted(self, batch_ids: Sequence[str]) -> None:
+        for batch_id in batch_ids:
+            self._narrator.stalled(batch_id)
 
     def _sweep(self, transaction: Transaction) -> list[tuple[str, str]]:
         """Jobs that run without an attempt are searched only when the counts, which are cheap, do not agree."""
-        advance(transaction, self._me)
         leases.forget(transaction, "local_reaper:", _FORGET_LEASES_AFTER)
         running: Counter[str] = Counter()
         for states in counters.totals(transaction).values():

@@ -130,6 +130,9 @@ class Narrator:
     def stranded(self, job_id: str, state: str) -> None:
         log.error("job %s ran without an attempt in flight, which cannot happen: it is %s now", job_id, state)
 
+    def stalled(self, batch_id: str) -> None:
+        log.error("batch %s was stalled with nothing to go on with it, which cannot happen: it goes on", batch_id)
+
     def unheard(self) -> None:
         log.warning("the database is away and nothing waits for it: this worker ends without telling it")
 

@@ -294,6 +294,12 @@ def look(transaction: Transaction, batch_ids: Sequence[str]) -> list[Any]:
     return list(transaction.execute(_look, rows=encode({"id": batch_id} for batch_id in batch_ids)))
 
 
+def note(transaction: Transaction, batch_id: str, state: BatchState, actor: Actor, actor_id: str, why: str) -> None:
+    """A ledger row that moves nothing."""
+    named = {"batch": batch_id, "origin": state.value, "target": state.value, "why": why, "actor": actor_id}
+    transaction.execute(_event, **named, by=actor.value, told=None)
+
+
 def lock(transaction: Transaction, batch_ids: Sequence[str]) -> list[Any]:
     """`look`, at rows that nobody else moves until the end of the transaction."""
     if not batch_ids:

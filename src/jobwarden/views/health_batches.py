@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import func, literal_column, select
+from sqlalchemy import func, select
 
 from jobwarden.domain.findings import Finding
-from jobwarden.domain.states import LIVE, JobState
+from jobwarden.domain.states import JobState
 from jobwarden.domain.verdict import BUCKETS
 from jobwarden.store.database import Transaction
-from jobwarden.store.schema import batches, counters, jobs, turns
-from jobwarden.views.rows import in_states
+from jobwarden.store.schema import batches, counters, jobs
+from jobwarden.store.stalled import stalled
 
 _MOST = 1000
-_live = select(literal_column("1")).where(jobs.c.batch_id == batches.c.id, in_states(jobs.c.state, LIVE)).exists()
-_turn = select(literal_column("1")).where(turns.c.batch_id == batches.c.id).exists()
-_stuck = select(batches.c.id, batches.c.state).where(batches.c.finished_at.is_(None), ~_live, ~_turn).limit(_MOST)
 _exact = (
     select(jobs.c.batch_id, jobs.c.state, func.count().label("number"))
     .where(jobs.c.batch_id.is_not(None))
@@ -35,12 +32,12 @@ Counts = dict[str, dict[str, int]]
 
 
 def of_batches(transaction: Transaction, deep: bool) -> Iterator[Finding]:
-    """Batches that no turn will ever end; with ``deep`` also counts that differ from the members that are there.
+    """Batches that nothing goes on with; with ``deep`` also counts that differ from the members that are there.
 
     What is counted is read by three statements: moves between them may look like a difference on a busy fleet.
     """
-    for row in transaction.execute(_stuck):
-        detail = f"it is {row.state}, no member is live, and nothing is left that would end it"
+    for row in stalled(transaction, _MOST):
+        detail = f"it is {row.state}, no member can move, and nothing is left that would go on with it"
         yield Finding("batch_stuck", str(row.id), detail)
     if deep:
         yield from _miscounted(transaction)
