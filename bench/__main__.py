@@ -11,6 +11,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from bench.batches import cancel, chain, fan_out, join
 from bench.figures import Line
 from bench.machine import machine
 from bench.report import show
@@ -26,6 +27,10 @@ MEASURES: dict[str, Any] = {
     "fork": fork,
     "latency": latency,
     "backlog": backlog,
+    "fan-out": fan_out,
+    "join": join,
+    "chain": chain,
+    "cancel": cancel,
 }
 
 
