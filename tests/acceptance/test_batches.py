@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
+
 from jobwarden import BatchState, JobWarden
+from jobwarden.store.schema import turns
 from jobwarden.views.batches import members_of
 from tests.acceptance.conftest import Start
 from tests.support.factories import Factories
@@ -48,6 +51,15 @@ def test_a_batch_goes_on_when_its_supervisor_is_killed(
     start(capacity=2)
     assert handle.wait(PATIENCE).state is BatchState.SUCCEEDED
     assert all(len(rows.attempts_of(member.id)) == 1 for member in _members(app, handle.id))
+
+
+def test_the_leading_reaper_goes_on_with_a_stalled_batch_and_says_so(app: JobWarden, reaper: Any) -> None:
+    handle = app.batch("nobody comes").enqueue()
+    with app.database.write() as transaction:
+        transaction.execute(sa.delete(turns))
+    leader = reaper("global")
+    leader.expect(f"batch {handle.id} was stalled")
+    assert handle.wait(PATIENCE).state is BatchState.SUCCEEDED
 
 
 def _members(app: JobWarden, batch_id: str) -> list[Any]:

@@ -483,7 +483,7 @@ def test_health_tells_a_batch_that_nothing_will_end_and_one_that_is_miscounted(d
         transaction.execute(sa.delete(schema.turns))
         transaction.execute(sa.delete(schema.counters).where(schema.counters.c.state == "succeeded"))
         found = {finding.invariant: finding for finding in of_batches(transaction, deep=True)}
-    assert set(found) == {"batch_stuck", "batch_miscounted"}
+    assert set(found) == {"batch_stalled", "batch_miscounted"}
     assert found["batch_miscounted"].detail == "of 2 members it counts 0 succeeded for 2"
 
 

@@ -38,7 +38,7 @@ def of_batches(transaction: Transaction, deep: bool) -> Iterator[Finding]:
     """
     for row in stalled(transaction, _MOST):
         detail = f"it is {row.state}, no member can move, and nothing is left that would go on with it"
-        yield Finding("batch_stuck", str(row.id), detail)
+        yield Finding("batch_stalled", str(row.id), detail)
     if deep:
         yield from _miscounted(transaction)
 
