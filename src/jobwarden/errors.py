@@ -11,12 +11,14 @@
     ├── InvalidOption (ValueError)
     ├── BatchRefused (ValueError)
     │   ├── DuplicateKey · UnknownDependency · DoubledDependency · DependencyCycle
+    ├── ScheduleRefused (ValueError)
     ├── UnknownJob (LookupError)
     ├── IdempotencyConflict
     ├── ResultRefused
     │   ├── ResultTooLarge · ResultUnstorable
     ├── UnsupportedConnection (TypeError)
     ├── JobNotFound (LookupError) · BatchNotFound (LookupError)
+    ├── ScheduleNotFound (LookupError)
     ├── WorkerNotFound (LookupError) · AmbiguousId (LookupError)
     ├── WrongState
     │   └── OnlyAsNew · WrongBatchState
@@ -119,6 +121,10 @@ class DependencyCycle(BatchRefused):
     """The members of the batch {name!r} wait for each other in a circle ({cycle}): leave one of these edges out."""
 
 
+class ScheduleRefused(JobWardenError, ValueError):
+    """The schedule {name!r} cannot be made: {rule}; {way_out}."""
+
+
 class UnknownJob(JobWardenError, LookupError):
     """No job is registered as {name!r}: {known}."""
 
@@ -151,6 +157,10 @@ class JobNotFound(JobWardenError, LookupError):
 
 class BatchNotFound(JobWardenError, LookupError):
     """No batch has the id {id!r}: check it with `jobwarden batches`."""
+
+
+class ScheduleNotFound(JobWardenError, LookupError):
+    """No schedule has the name {name!r}: check it with `jobwarden schedules`."""
 
 
 class WorkerNotFound(JobWardenError, LookupError):

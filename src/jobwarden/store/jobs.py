@@ -53,6 +53,8 @@ DRAFT_SPEC = {
     "batch_key": "text",
     "blocked_by": "int",
     "finalizer": "bool",
+    "schedule_id": "id",
+    "scheduled_for": "instant",
 }
 _given = rows("draft", **DRAFT_SPEC)
 _queued: ColumnElement[str] = literal_column(f"'{JobState.QUEUED.value}'")

@@ -184,6 +184,7 @@ events = _table(
     Column("job_id", Id),
     Column("attempt_id", Id),
     Column("batch_id", Id),
+    Column("schedule_id", Id),
     Column("level", STATE, nullable=False),
     Column("from_state", STATE),
     Column("to_state", STATE, nullable=False),
@@ -197,6 +198,7 @@ events = _table(
 )
 _index("events_job", events.c.job_id, events.c.id)
 _index("events_batch", events.c.batch_id, events.c.id, only="batch_id IS NOT NULL")
+_index("events_schedule", events.c.schedule_id, events.c.id, only="schedule_id IS NOT NULL")
 
 logs = _table(
     "job_logs",
@@ -280,6 +282,8 @@ batches = _table(
 _index("batches_state", batches.c.state, batches.c.id)
 
 #: What happened to members and is not yet followed up: left by the move itself, taken by whoever advances batches.
+#: The state of a turn that names no member: its batch is to be looked at.
+LOOK_AGAIN = "look"
 turns = _table(
     "batch_turns",
     _serial(),
@@ -306,12 +310,20 @@ schedules = _table(
     Column("priority", SmallInteger(), nullable=False, server_default=text("0")),
     Column("missed_policy", STATE, nullable=False, server_default=text("'run_latest'")),
     Column("overlap_policy", STATE, nullable=False, server_default=text("'skip'")),
+    Column("parked_counts", Boolean(), nullable=False, server_default=false()),
     Column("catch_up_window_sec", _FLOAT),
     Column("max_catch_up", Integer()),
+    Column("jitter_sec", _FLOAT),
+    _instant("starts_at"),
+    _instant("ends_at"),
+    Column("excluded", Json),
     Column("options", Json),
+    Column("source", STATE, nullable=False, server_default=text("'runtime'")),
     Column("owner", NAME),
     Column("tags", Json),
     Column("last_error", Words),
+    Column("failures", Integer(), nullable=False, server_default=text("0")),
+    _instant("dropped_at"),
     _instant("last_evaluated_at"),
     _instant("last_enqueued_for"),
     _instant("next_due_at"),
@@ -320,6 +332,8 @@ schedules = _table(
 )
 _index("schedules_due", schedules.c.enabled, schedules.c.next_due_at)
 
+#: A run that is not over: it waits for its turn, or has a job that may not be over yet. NULL: nobody need look again.
+WAITS, RUNS = "waits", "runs"
 schedule_runs = _table(
     "schedule_runs",
     Column("id", Id, primary_key=True),
@@ -330,9 +344,15 @@ schedule_runs = _table(
     Column("job_id", Id),
     Column("reason", Words),
     Column("evaluator_worker_id", Id),
+    Column("cause", STATE, nullable=False, server_default=text("'due'")),
+    Column("actor", NAME),
+    Column("live", STATE),
+    Column("number", Integer(), nullable=False, server_default=text("1")),
+    _instant("last_time"),
     _instant("created_at", nullable=False),
     UniqueConstraint("schedule_id", "occurrence_time", name="jobwarden_schedule_runs_occurrence"),
 )
+_index("schedule_runs_live", schedule_runs.c.live, schedule_runs.c.schedule_id, only="live IS NOT NULL")
 
 workers = _table(
     "workers",

@@ -113,6 +113,10 @@ class Facts:
         """A listener over a raw connection of its own: ``fileno()``, ``heard()`` and ``close()``."""
         raise NotImplementedError
 
+    def write_lock(self, url: URL) -> tuple[str, int] | None:
+        """The file, and the byte of it, on which whoever writes holds a lock of the kernel, where there is one."""
+        return None
+
     def missing(self, url: URL) -> str | None:
         """Why there is no database at this URL, if that can be told without connecting."""
         return None
