@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from jobwarden.config import Settings
 from jobwarden.domain.claims import Claim
 from jobwarden.domain.report import Outcome, Report
 from jobwarden.errors import FencedOut
@@ -15,6 +16,7 @@ from jobwarden.lifecycle.join import join
 from jobwarden.lifecycle.settle import Settlement, complete
 from jobwarden.store.database import Database
 from tests.lifecycle.claimants import Claimant
+from tests.support.engines import Engines
 from tests.support.factories import Factories
 
 
@@ -85,3 +87,33 @@ def test_an_attempt_that_was_taken_over_cannot_complete(
         _complete(database, connection, running, token=9)
     [attempt] = factories.attempts_of(running.job_id)
     assert attempt["state"] == "running"
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("kind", ["sqlalchemy", "driver"])
+def test_a_transaction_that_began_as_a_reader_waits_for_its_turn_to_write(
+    engines: Engines, claimant: Claimant, kind: str
+) -> None:
+    wrote: list[str] = []
+
+    def write_between(sql: str) -> None:
+        """Another's write, in the moment that ours would write first."""
+        if not wrote and sql.startswith(("UPDATE", "INSERT", "DELETE")):
+            wrote.append(sql)
+            factories.job()
+
+    with engines.database("sqlite") as url:
+        database = Database(Settings(database_url=url))
+        factories = Factories(database)
+        factories.job()
+        [claim] = claimant.claim(database)
+        with _callers(database, kind) as connection:
+            raw = connection.connection.driver_connection if kind == "sqlalchemy" else connection
+            connection.begin() if kind == "sqlalchemy" else raw.execute("BEGIN")
+            raw.set_trace_callback(write_between)
+            _complete(database, connection, claim)
+            raw.set_trace_callback(None)
+            raw.commit()
+        assert wrote
+        assert factories.attempts_of(claim.job_id)[0]["state"] == "succeeded"
+        database.dispose()

@@ -151,7 +151,7 @@ def _candidates(
 
 
 class _Plan:
-    """Which job goes onto which seat: one each first, and more only onto pool seats, for jobs that are quick."""
+    """Which job goes onto which seat: one each first, and more only onto pool seats, quick ones behind quick ones."""
 
     def __init__(self, vacancies: Sequence[Vacancy], depth: Callable[[str], int]) -> None:
         self.placed: list[tuple[Row[Any], Vacancy]] = []
@@ -176,14 +176,16 @@ class _Plan:
         vacancy.taken += 1
         self.room -= 1
         self.placed.append((row, vacancy))
-        if pool and vacancy.taken < vacancy.room:
+        if pool and vacancy.taken < vacancy.room and self._deep(row) > 1:
             heappush(self._busy, (vacancy.taken, len(self.placed) + (1 << 20), vacancy))
 
     def _least_busy(self, row: Row[Any]) -> Vacancy | None:
-        deep = self._depth(row.job) if row.idempotent else 1
-        if not self._busy or self._busy[0][0] >= deep:
+        if not self._busy or self._busy[0][0] >= self._deep(row):
             return None
         return heappop(self._busy)[2]
+
+    def _deep(self, row: Row[Any]) -> int:
+        return self._depth(row.job) if row.idempotent else 1
 
 
 def _stamp(vacancy: Vacancy) -> dict[str, Any]:

@@ -33,6 +33,9 @@ Run = Callable[[str, Mapping[str, Any] | None], Rows]
 _IN_TRANSACTION = 1  # bit of MariaDB's and MySQL's server status
 _DRIVERS = {"sqlite": "sqlite://", "postgresql": "postgresql+psycopg://", "mysql": "mysql+pymysql://"}
 _STYLES = {"sqlite": "named", "postgresql": "pyformat", "mysql": "pyformat"}
+#: SQLite has one writer at a time. In a transaction that began as a reader, what we read first would be old as soon as
+#: another wrote, and our own write refused at once: so the first thing is a write, which waits for its turn.
+_BE_THE_WRITER = "DELETE FROM jobwarden_batch_turns WHERE 0"
 _OTHERS = {
     "sqlalchemy.engine.base.Engine": "an Engine has no transaction of its own; pass one of its connections",
     "sqlalchemy.ext.asyncio.engine.AsyncEngine": "an AsyncEngine has no transaction; pass one of its connections",
@@ -70,6 +73,8 @@ async def join_async(database: Database, connection: Any, work: Work[T], wake: W
 
 def _worked(database: Database, caller: Caller, work: Work[T], wake: Wake) -> T:
     with _bounded(caller) as writer:
+        if database.facts.one_machine:
+            caller.say(database.spell(_BE_THE_WRITER, qualified=True))
         done = work(writer)
     options = database.options
     if caller.on_commit is not None:

@@ -30,13 +30,12 @@ from jobwarden.errors import IllegalTransition
 from jobwarden.store.database import Id, Transaction, Writer, age, encode, now, rows
 from jobwarden.store.edges import one_of
 from jobwarden.store.ledger import words
-from jobwarden.store.schema import batches, counters, events, jobs, turns
+from jobwarden.store.schema import LOOK_AGAIN, batches, counters, events, jobs, turns
 
 #: Why the system called a member off whose batch has failed: kept in ``jobs.cancel_mode``.
 POLICY = "policy"
 #: Who wished it where a failure policy did.
 POLICY_ACTOR = "failure policy"
-LOOK_AGAIN = "look"
 
 
 # -- birth ------------------------------------------------------------------------------------------------------------
@@ -95,7 +94,7 @@ _take = (
     .limit(bindparam("most"))
     .with_for_update(of=[turns], skip_locked=True)
 )
-_drop = delete(turns).where(turns.c.id.in_(bindparam("ids", expanding=True)))
+_drop = delete(turns).where(turns.c.id == bindparam("turn"))
 _leave = insert(turns).values(batch_id=bindparam("batch", type_=Id), state=words(LOOK_AGAIN))
 
 
@@ -105,9 +104,9 @@ def take_turns(transaction: Transaction, most: int) -> list[Any]:
 
 
 def drop_turns(transaction: Transaction, ids: Sequence[int]) -> None:
-    """They are followed up."""
+    """They are followed up. Each by its key: a search for many might read, and wait for, those that others write."""
     if ids:
-        transaction.execute(_drop, ids=list(ids))
+        transaction.connection.execute(_drop, [{"turn": turn} for turn in ids])
 
 
 def leave_turn(transaction: Transaction, batch_id: str) -> None:

@@ -18,6 +18,7 @@ from sqlalchemy import (
     ColumnElement,
     FromClause,
     Select,
+    and_,
     bindparam,
     case,
     cast,
@@ -38,7 +39,7 @@ from jobwarden.domain.transitions import check_attempt, check_job
 from jobwarden.domain.verdict import BUCKETS
 from jobwarden.store.database import Transaction, Writer, after, encode, now, rows
 from jobwarden.store.ledger import Row, event, words
-from jobwarden.store.schema import NAME, attempts, counters, jobs, turns
+from jobwarden.store.schema import LOOK_AGAIN, NAME, attempts, counters, dependencies, jobs, turns
 
 _ENDED = frozenset(state.value for state in ENDED)
 
@@ -152,9 +153,15 @@ def _bucket(state: ColumnElement[str]) -> ColumnElement[str]:
 
 
 def _turned(won: FromClause, origin: ColumnElement[str], target: ColumnElement[str]) -> UpdateBase:
-    """A turn for each member of a batch that ended, or that ended before and runs again."""
+    """A turn for each member of a batch that ended, or that ended before and runs again.
+
+    Those that succeeded and that nobody waits for share one, which names none of them.
+    """
     turned = or_(_one_of(origin, ENDED), _one_of(target, ENDED))
-    left = select(won.c.batch_id, won.c.job_id, target).where(won.c.batch_id.is_not(None), turned)
+    waited_for = select(literal_column("1")).where(dependencies.c.depends_on_job_id == won.c.job_id).exists()
+    alone = and_(target == words(JobState.SUCCEEDED), ~waited_for)
+    said = (case((alone, null()), else_=won.c.job_id), case((alone, words(LOOK_AGAIN)), else_=target))
+    left = select(won.c.batch_id, *said).where(won.c.batch_id.is_not(None), turned).distinct()
     return insert(turns).from_select(["batch_id", "job_id", "state"], left)
 
 

@@ -71,6 +71,22 @@ def process_of(transaction: Transaction, worker_id: str) -> ProcessId | None:
     return None if row is None or row.pid is None else ProcessId(row.pid, row.start_time or 0)
 
 
+_of_process = select(workers.c.id, workers.c.role).where(
+    workers.c.pid_scope == bindparam("scope"),
+    workers.c.pid == bindparam("pid"),
+    workers.c.start_time == bindparam("start"),
+    workers.c.state.in_([state.value for state in sorted(LIVE_WORKER)]),
+)
+
+
+def of_process(transaction: Transaction, scope: str, process: ProcessId) -> Row[Any] | None:
+    """The daemon (id and role) that this process of a pid scope is, if it counts as living; the latest, if several."""
+    found = transaction.execute(
+        _of_process.order_by(workers.c.id.desc()), scope=scope, pid=process.pid, start=process.start_time
+    )
+    return found.first()
+
+
 def set_state(transaction: Transaction, worker_id: str, state: WorkerState, signal: str | None = None) -> None:
     """What the worker says of itself: draining, or stopped; one that was declared dead has no say any more."""
     ended = {"stopped_at": now(), "current_load": 0} if state is WorkerState.STOPPED else {}

@@ -52,6 +52,10 @@ class SQLite(Facts):
             return Fault.LOST
         return Fault.OTHER
 
+    def write_lock(self, url: URL) -> tuple[str, int] | None:
+        # WAL_WRITE_LOCK: the first of the locks that begin at byte 120, see sqlite.org/walformat.html
+        return (f"{os.path.realpath(url.database)}-shm", 120) if url.database else None
+
     def missing(self, url: URL) -> str | None:
         if not url.database or url.database == ":memory:":
             return "an in-memory database is seen by one connection only; give a file"
