@@ -29,8 +29,9 @@ def test_the_census_is_taken_a_child_is_killed_and_recovered(bare: Cli) -> None:
     inside = Cli(folder)
     jobs = inside("jobs", "--limit", "1000", "--json").json["data"]
     assert {job["state"] for job in jobs} == {"succeeded"}
-    assert len(jobs) == len(parts) + 1
-    merged = inside("show", jobs[0]["id"], "--json").json
+    assert len(jobs) == len(parts) + 2
+    [merge] = [job["id"] for job in jobs if job["job"] == "census.merge"]
+    merged = inside("show", merge, "--json").json
     counted = merged["result"]["total"]
     assert counted["modules"] + counted["refused"] == sum(part.files for part in parts)
     assert [artifact["name"] for artifact in merged["artifacts"]] == ["census.svg"]
@@ -38,6 +39,13 @@ def test_the_census_is_taken_a_child_is_killed_and_recovered(bare: Cli) -> None:
     attempts = inside("show", killed["id"], "--json").json["attempts"]
     assert [(attempt["state"], attempt["term_signal"]) for attempt in attempts] == [("failed", 9), ("succeeded", None)]
     assert len({attempt["child_pid"] for attempt in attempts}) == 2
+
+    [batch] = inside("batches", "--json").json["data"]
+    assert (batch["state"], batch["counts"]["succeeded"]) == ("succeeded", len(jobs))
+    picture = out.partition("The batch: what waited for what")[2].partition("The ledger of the job")[0]
+    assert f"{len(parts)}" in picture
+    assert picture.index("census.part") < picture.index("merge") < picture.index("report")
+    assert (folder / "census.txt").read_text() == f"{len(parts) + 1} of {len(parts) + 1} members succeeded\n"
 
 
 def test_a_folder_of_somebody_else_is_left_alone(bare: Cli) -> None:

@@ -73,12 +73,13 @@ def batch(opening: Opening, batch_id: str, members: bool, graph: bool, focus: st
         return
     screens_batches.batch(seen["batch"], seen["failures"])
     if graph:
-        screens_batches.graph(_layout(seen["members"], seen["edges"], focus), _width())
+        screens_batches.graph(layout_of(seen["members"], seen["edges"], focus), width())
     if members:
         screens_batches.members(seen["members"])
 
 
-def _layout(members: list[views.MemberLine], edges: list[views.EdgeLine], focus: str | None) -> Layout:
+def layout_of(members: list[views.MemberLine], edges: list[views.EdgeLine], focus: str | None = None) -> Layout:
+    """Where each member of a batch is drawn; raises `click.BadParameter` if ``focus`` is the key of none."""
     if focus is not None and focus not in {member.key for member in members}:
         raise click.BadParameter(f"no member has the key {focus!r}.", param_hint="--focus")
     keys = {member.id: member.key for member in members}
@@ -92,7 +93,8 @@ def _short(job: str) -> str:
     return job.rpartition(":")[2]
 
 
-def _width() -> int:
+def width() -> int:
+    """The columns of a picture: the terminal's, or enough where there is none."""
     return shutil.get_terminal_size((_WIDE, 40)).columns if sys.stdout.isatty() else _WIDE
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from jobwarden.cli import screens_batches
+from jobwarden.cli.batches import layout_of, width
 from jobwarden.cli.output import heading, say, table
 from jobwarden.cli.screens import ledger
 from jobwarden.demo.folder import Folder
@@ -35,6 +37,8 @@ def demo(folder: Path, engine_url: str | None) -> None:
     told = play(Folder(folder.absolute()), engine_url, Screen())
     heading("The census")
     _census(told.result)
+    heading("The batch: what waited for what")
+    screens_batches.graph(layout_of(told.members, told.edges), width())
     if told.killed is not None:
         heading(f"The ledger of the job whose process was killed ({told.killed.label})")
         ledger(told.killed.events, told.killed)
@@ -58,6 +62,7 @@ def _look_further(folder: Path, told: Told) -> None:
     say(f"  cd {folder}")
     say("  jobwarden status")
     say("  jobwarden jobs --limit 50")
+    say(f"  jobwarden batch {short(told.batch_id)} --graph --members")
     if told.killed is not None:
         say(f"  jobwarden show {short(told.killed.id)}      # the attempt that was killed and the one after it")
         say(f"  jobwarden logs {short(told.killed.id)}")

@@ -25,6 +25,11 @@ class Folder:
         return self.path / "census.svg"
 
     @property
+    def report(self) -> Path:
+        """Where the finalizer tells what became of the whole."""
+        return self.path / "census.txt"
+
+    @property
     def log(self) -> Path:
         """What the supervisor says."""
         return self.path / "supervisor.log"
@@ -45,7 +50,7 @@ class Folder:
         ours = settings.is_file() and settings.read_text("utf-8", "replace").startswith(_MARK)
         if not ours and any(self.path.iterdir()):
             raise JobWardenError(f"The folder {self.path} has other files in it: choose another with --dir.")
-        for file in (*self.path.glob("jobwarden.db*"), self.chart, self.log):
+        for file in (*self.path.glob("jobwarden.db*"), self.chart, self.report, self.log):
             file.unlink(missing_ok=True)
 
     def _settle(self, url: str) -> str:

@@ -16,23 +16,21 @@ from importlib import import_module
 from typing import Any
 
 from jobwarden.app import JobWarden
+from jobwarden.batch_handle import BatchHandle
 from jobwarden.demo import crew, source
 from jobwarden.demo.folder import Folder
 from jobwarden.demo.screen import Moment, Screen
-from jobwarden.domain.states import ENDED, JobState
+from jobwarden.domain.states import BatchState, JobState
 from jobwarden.errors import JobWardenError
-from jobwarden.handle import JobHandle
 from jobwarden.process import identity, pidfd
 from jobwarden.runner.application import load_application
-from jobwarden.store.ids import new_id
-from jobwarden.views import fleet, logs
+from jobwarden.views import batches, fleet, logs
 from jobwarden.views.jobs import Filter, JobLine, JobView, listed, shown
 
 _LOOK = 0.15
 _PATIENCE = 600.0
 _HALF = 0.35
 _ALIVE_ENOUGH = (0.1, 0.8)
-_AT_REST = ENDED | {JobState.ORPHANED}
 
 
 @dataclass(slots=True)
@@ -46,11 +44,11 @@ class Victim:
 
 @dataclass(slots=True)
 class Census:
-    """One run: the parts with their jobs, and what is known of the kill."""
+    """One run: its batch, the parts by their jobs, and what is known of the kill."""
 
     app: JobWarden
     lane: str
-    run: str
+    batch: BatchHandle
     parts: dict[str, source.Part] = field(default_factory=dict)
     victim: Victim | None = None
     spared: set[str] = field(default_factory=set)
@@ -63,9 +61,12 @@ class Census:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a run came to: the merged table, the killed job with its ledger, and how long it took in seconds."""
+    """What a run came to: the merged table, its batch, the killed job with its ledger, and its seconds."""
 
     result: dict[str, Any]
+    batch_id: str
+    members: list[batches.MemberLine]
+    edges: list[batches.EdgeLine]
     killed: JobView | None
     seconds: float
 
@@ -78,32 +79,35 @@ def play(folder: Folder, url: str | None, screen: Screen) -> Told:
     with contextlib.chdir(folder.path), _interruptible():
         app: JobWarden = load_application(crew.APP)  # now: its settings are those of the folder
         import_module("jobwarden.store.migrate").migrate(app.database)  # loaded by those only who migrate
-        census = _enqueued(app)
+        census = _enqueued(app, folder)
         screen.begin(
             str(app.database), source.library(), len(census.parts), sum(p.files for p in census.parts.values())
         )
         with crew.supervisor(folder.path, folder.log, census.lane) as process, screen:
             _watched(census, screen, process, folder)
-            merged = _merged(census, screen, process, folder)
+            told = _concluded(census, screen, process, folder)
         killed = _seen(app, census.victim.flight.job_id) if census.victim else None
         app.database.dispose()
-    return Told(merged, killed, time.monotonic() - begun)
+    return Told(*told, killed, time.monotonic() - begun)
 
 
-def _enqueued(app: JobWarden) -> Census:
-    """One job for each part, the largest first, all in one transaction."""
-    run = new_id()
-    census = Census(app, "demo", run)
+def _enqueued(app: JobWarden, folder: Folder) -> Census:
+    """One batch: a job for each part, the largest first, and what follows them."""
+    code = import_module(crew.APP.partition(":")[0])
     found = source.parts()
     if not found:
         raise JobWardenError(f"There are no sources in {source.library()}: run the demo with a Python that has them.")
-    calls = [
-        app.bind("census.part", {"package": part.name, "modules": part.modules}, label=part.name, tags={"run": run})
-        for part in found
-    ]
-    handles = app.enqueue_many(calls)
-    census.parts = {handle.id: part for handle, part in zip(handles, found, strict=True)}
+    census = Census(app, code.LANE, code.census(found, folder.chart, folder.report).enqueue())
+    parts = {part.name: part for part in found}
+    members, _ = _graph(census)
+    census.parts = {member.id: parts[member.key] for member in members if member.key in parts}
     return census
+
+
+def _graph(census: Census) -> tuple[list[batches.MemberLine], list[batches.EdgeLine]]:
+    with census.app.database.read() as transaction:
+        batch_id = census.batch.id
+        return batches.members_of(transaction, batch_id), batches.edges_of(transaction, batch_id)
 
 
 def _watched(census: Census, screen: Screen, process: subprocess.Popen[bytes], folder: Folder) -> None:
@@ -132,9 +136,9 @@ def _moments(census: Census, process: subprocess.Popen[bytes], folder: Folder) -
 
 def _look(census: Census) -> Moment:
     with census.app.database.read() as transaction:
-        jobs = listed(transaction, Filter(lane=census.lane, tags={"run": census.run}, limit=1000)).jobs
-        ours = {job.id for job in jobs}
-        flights = [flight for flight in fleet.in_flight(transaction) if flight.job_id in ours]
+        found = listed(transaction, Filter(lane=census.lane, limit=1000)).jobs
+        jobs = [job for job in found if job.id in census.parts]
+        flights = [flight for flight in fleet.in_flight(transaction) if flight.job_id in census.parts]
         said = {flight.label or "": logs.last(transaction, flight.job_id, 1) for flight in flights}
     running = fleet.verified(flights, fleet.this_host())
     lines = [(label, line.message) for label, found in said.items() for line in found]
@@ -190,18 +194,20 @@ def _follow_up(census: Census, moment: Moment, screen: Screen) -> None:
 # -- the end ----------------------------------------------------------------------------------------------------------
 
 
-def _merged(census: Census, screen: Screen, process: subprocess.Popen[bytes], folder: Folder) -> dict[str, Any]:
-    """The parts are there: one more job merges them."""
-    params = {"parts": list(census.parts), "chart": str(folder.chart)}
-    handle: JobHandle = census.app.enqueue("census.merge", params, label="merge", tags={"merge": census.run})
+def _concluded(
+    census: Census, screen: Screen, process: subprocess.Popen[bytes], folder: Folder
+) -> tuple[dict[str, Any], str, list[batches.MemberLine], list[batches.EdgeLine]]:
+    """The parts are there: the batch merges them and reports."""
     screen.merging()
+    batch = census.batch
     for _ in _moments(census, process, folder):
-        if handle.refresh().state in _AT_REST:
+        if batch.refresh().finished:
             break
-    if handle.state is not JobState.SUCCEEDED:
-        raise JobWardenError(f"The merge is {handle.state}: see `jobwarden show {handle.id}` in {folder.path}.")
-    found: dict[str, Any] = handle.result
-    return found
+    if batch.state is not BatchState.SUCCEEDED:
+        raise JobWardenError(f"The census is {batch.state}: see `jobwarden batch {batch.id}` in {folder.path}.")
+    members, edges = _graph(census)
+    [merge] = [member for member in members if member.key == "merge"]
+    return census.app.job_handle(merge.id).result, batch.id, members, edges
 
 
 def _seen(app: JobWarden, job_id: str) -> JobView:

@@ -58,7 +58,8 @@ class Screen:
 
     def begin(self, database: str, library: Path, parts: int, files: int) -> None:
         """Say what is about to happen."""
-        self._say(f"A census of {library}: {files} files in {parts} parts, one job each, then one that merges them.")
+        self._say(f"A census of {library}: {files} files in {parts} parts: a batch with a job for each,")
+        self._say("one that merges them when all have succeeded, and one that reports whatever happened.")
         self._say(f"Database: {database}. A real supervisor starts; every job runs in a process of its own.")
 
     def show(self, moment: Moment) -> None:
@@ -87,7 +88,7 @@ class Screen:
 
     def merging(self) -> None:
         """All parts are there."""
-        self._say("All parts are counted; one job merges them.")
+        self._say("All parts are counted: what waited for them merges and reports.")
 
     def _say(self, words: str, style: str = "") -> None:
         self._console.print(Text(words, style=style), soft_wrap=self._live is None)
