@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,11 +19,14 @@ import sqlalchemy as sa
 from jobwarden import JobHandle, JobWarden
 from jobwarden.domain.states import AttemptState, JobState
 from jobwarden.lifecycle.recover import charges_of, orphan
+from jobwarden.process import probe
+from jobwarden.process.file_locks import writers
 from jobwarden.store import schema
 from tests.acceptance.conftest import PATIENT, QUICK, Start
+from tests.support.engines import Engines
 from tests.support.factories import Factories
 from tests.support.hosts import IN_OWN_PIDS, PATIENCE, Worker, await_beats, await_said, await_state
-from tests.support.jobs import SOON
+from tests.support.jobs import SOON, build
 from tests.support.processes import Proc
 from tests.support.waiting import eventually
 
@@ -159,6 +165,84 @@ def test_w13_a_hung_supervisor_on_a_living_host_is_its_hosts_to_end(
         await_state(job, "succeeded")
         assert len(rows.attempts_of(job.id)) == 1
     assert "are taken from" not in leader.log
+
+
+@pytest.mark.sqlite
+def test_w13_a_supervisor_that_was_stopped_in_the_middle_of_a_write_to_a_file_blocks_nobody(
+    engines: Engines, runtime_dir: Path, gate: Path
+) -> None:
+    """A file has no server that takes a lock from whoever is silent: its host's reaper ends the holder."""
+    with engines.database("sqlite") as url:
+        app = build(database_url=url)
+        rows = Factories(app.database)
+        with Worker(url, runtime_dir, capacity=1, env={**QUICK, **PATIENT}) as worker:
+            worker.await_ready().expect("holds the lease")
+            job = app.enqueue("wait_for", {"gate": str(gate), "lines": 1})
+            await_said(rows, job)
+            lock = app.database.facts.write_lock(app.database.url)
+            assert lock is not None
+            eventually(lambda: _stopped_while_writing(worker, *lock), PATIENCE, interval=0.001)
+            assert worker.wait() == -signal.SIGKILL, "its host's reaper ended it"
+            worker.expect("holds the database's write lock and has not run")
+            eventually(lambda: "adopted" in {event["reason"] for event in rows.events_of(job.id)}, PATIENCE)
+            gate.touch()
+            await_state(job, "succeeded")
+            assert len(rows.attempts_of(job.id)) == 1
+        app.database.dispose()
+
+
+_HOLD = """
+import signal, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA busy_timeout = 30000")
+connection.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+signal.pause()
+"""
+
+
+@contextmanager
+def _writing(path: str) -> Iterator[Proc]:
+    """A program that has nothing to do with us, in the middle of a write; ended afterwards."""
+    with subprocess.Popen([sys.executable, "-c", _HOLD, path], stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"held\n"
+            stranger = Proc.of(process.pid)
+            assert stranger is not None
+            yield stranger
+        finally:
+            process.kill()
+
+
+def _threads(pid: int) -> list[probe.Stat]:
+    texts = [Path(f"/proc/{pid}/task/{thread}/stat").read_text() for thread in probe.threads(pid)]
+    return [probe.parse_stat(text) for text in texts]
+
+
+def _stopped_while_writing(worker: Worker, path: str, byte: int) -> bool:
+    """Stop the supervisor; unless it holds the lock at that moment, let it go on."""
+    os.kill(worker.pid, signal.SIGSTOP)
+    eventually(lambda: all(thread.state == "T" for thread in _threads(worker.pid)), PATIENCE)
+    if worker.pid in writers(path, byte):
+        return True
+    os.kill(worker.pid, signal.SIGCONT)
+    return False
+
+
+@pytest.mark.sqlite
+def test_who_blocks_everybody_and_is_not_ours_is_named_and_left_alone(engines: Engines, runtime_dir: Path) -> None:
+    with engines.database("sqlite") as url:
+        app = build(database_url=url)
+        with Worker(url, runtime_dir, capacity=1, env={**QUICK, **PATIENT}) as worker:
+            worker.await_ready().expect("holds the lease")
+            with _writing(str(app.database.url.database)) as stranger:
+                worker.expect(f"(pid {stranger.pid}) holds the database's write lock")
+                assert stranger.alive
+            job = app.enqueue("succeed", {})
+            await_state(job, "succeeded")
+            worker.drain()
+        app.database.dispose()
 
 
 @pytest.mark.any_engine

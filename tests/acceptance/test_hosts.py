@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,18 @@ def _take_pid(worker: Worker, pid: int, seconds: int) -> Proc:
 # -- a runtime directory that is wiped --------------------------------------------------------------------------------
 
 
+def wipe(base: Path) -> None:
+    """Remove every daemon's directory, although notes are written into it meanwhile."""
+
+    def removed(folder: Path) -> bool:
+        with suppress(OSError):
+            shutil.rmtree(folder)
+        return not folder.exists()
+
+    for folder in [found for found in base.iterdir() if found.is_dir()]:
+        eventually(lambda: removed(folder))  # noqa: B023
+
+
 @pytest.mark.any_engine
 def test_a_runtime_directory_that_is_wiped_costs_no_job(
     app: JobWarden, rows: Factories, start: Start, gate: Path, tmp_path: Path
@@ -112,9 +125,7 @@ def test_a_runtime_directory_that_is_wiped_costs_no_job(
     ends_after = [app.enqueue("wait_for", {"gate": str(gate), "lines": 1}, isolation=kind) for kind in kinds]
     for job in (*ends_before, *ends_after):
         await_said(rows, job)
-    for folder in worker.runtime_dir.iterdir():
-        if folder.is_dir():
-            shutil.rmtree(folder)
+    wipe(worker.runtime_dir)
     early.touch()
     fresh = [app.enqueue("succeed", {"value": n}, isolation=kind) for n, kind in enumerate(kinds * 3)]
     for job in (*ends_before, *fresh):
@@ -128,6 +139,24 @@ def test_a_runtime_directory_that_is_wiped_costs_no_job(
     for job in (*ends_before, *ends_after, *fresh):
         assert len(rows.attempts_of(job.id)) == 1
     worker.gone()
+
+
+@pytest.mark.any_engine
+def test_without_its_note_a_child_that_lost_its_zygote_goes_on(
+    app: JobWarden, rows: Factories, start: Start, gate: Path
+) -> None:
+    """A wiped directory has no note of those who live: it must not be taken for one that ran out."""
+    worker = start(capacity=3, env=QUICK)
+    jobs = [app.enqueue("wait_for", {"gate": str(gate), "lines": 1}, isolation=kind) for kind in ("fork", "pool")]
+    for job in jobs:
+        await_said(rows, job)
+    wipe(worker.runtime_dir)
+    worker.zygote.signal(signal.SIGKILL)
+    await_beats(rows, "supervisor", 40)
+    gate.touch()
+    for job in jobs:
+        await_state(job, "succeeded")
+        assert len(rows.attempts_of(job.id)) == 1
 
 
 # -- a host that is gone at once --------------------------------------------------------------------------------------
@@ -166,6 +195,66 @@ def test_a_host_that_dies_at_once_is_recovered_by_another_after_the_death_budget
     for job in (again, once):
         [end] = [event for event in rows.events_of(job.id) if event["attempt_to"] == "orphaned"]
         assert end["context"]["silent"] > float(QUICK["JOBWARDEN_DEATH_BUDGET"])
+    other.drain()
+
+
+# -- a child whose every guard is dead --------------------------------------------------------------------------------
+
+
+def kill_the_guards(worker: Worker) -> None:
+    """Supervisor, zygote and local reaper at once: each is stopped before the first is killed."""
+    supervisor = next(iter(worker.titled("jobwarden: supervisor")), Proc.of(worker.pid))
+    assert supervisor is not None
+    guards = [reaper_of(worker), supervisor, worker.zygote]
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for guard in guards:
+            guard.signal(number)
+    eventually(lambda: not any(guard.alive for guard in guards), PATIENCE)
+
+
+@pytest.mark.any_engine
+def test_a_child_whose_every_guard_was_killed_ends_itself_before_another_takes_its_job(
+    app: JobWarden, rows: Factories, start: Start, reaper: Any, gate: Path
+) -> None:
+    reaper("global", before=IN_OWN_PIDS)
+    doomed = start(before=BELOW_AN_INIT, capacity=4, env=QUICK)
+    kinds = ("fork", "pool", "exec")
+    jobs = [app.enqueue("wait_for", {"gate": str(gate), "lines": 1}, isolation=kind, backoff=SOON) for kind in kinds]
+    jobs.append(app.enqueue("wait_with_a_child", {"gate": str(gate)}, backoff=SOON))
+    for job in jobs:
+        await_said(rows, job)
+    children = [*doomed.titled("jobwarden: wait_"), *doomed.titled("sleep 987")]
+    assert len(children) == len(jobs) + 1
+    kill_the_guards(doomed)
+    for job in jobs:
+        eventually(lambda: len(rows.attempts_of(job.id)) > 1 or job.refresh().state != "running", PATIENCE)  # noqa: B023
+        assert not any(child.alive for child in children), "ended before it was taken"
+    other = start(capacity=4, env=QUICK)
+    gate.touch()
+    for job in jobs:
+        await_state(job, "succeeded")
+        assert [row["state"] for row in rows.attempts_of(job.id)] == ["orphaned", "succeeded"]
+    other.drain()
+
+
+@pytest.mark.any_engine
+def test_a_child_whose_every_guard_was_killed_goes_on_under_whoever_comes_in_time(
+    app: JobWarden, rows: Factories, start: Start, gate: Path
+) -> None:
+    bereft = start(capacity=3, env=QUICK)
+    kinds = ("fork", "pool", "exec")
+    jobs = [app.enqueue("wait_for", {"gate": str(gate), "lines": 1}, isolation=kind) for kind in kinds]
+    for job in jobs:
+        await_said(rows, job)
+    kill_the_guards(bereft)
+    other = start(capacity=1, env=QUICK)
+    for job in jobs:
+        eventually(lambda: adopted(rows, job), PATIENCE)  # noqa: B023
+    await_beats(rows, "local_reaper", 40)
+    gate.touch()
+    for job in jobs:
+        await_state(job, "succeeded")
+        assert len(rows.attempts_of(job.id)) == 1
     other.drain()
 
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from jobwarden import JobWarden
+from jobwarden import JobHandle, JobWarden
 from jobwarden.store import schema
 from tests.acceptance.conftest import Start
 from tests.support.factories import Factories
 from tests.support.hosts import PATIENCE, await_said, await_state
 from tests.support.processes import Proc
 from tests.support.waiting import eventually
+
+Params = dict[str, Any]
 
 
 def test_a_child_outlives_its_supervisor_and_settles_itself(
@@ -65,53 +68,78 @@ def test_a_child_that_fails_without_a_supervisor_is_retried_by_the_next_one(
     assert [a["state"] for a in rows.attempts_of(job.id)] == ["failed", "succeeded"]
 
 
+def behind(app: JobWarden, rows: Factories, gate: Path, head: str, *others: tuple[str, Params]) -> list[JobHandle]:
+    """Claimed onto one pool seat, all at once: a job of a kind that was quick so far, and others behind it."""
+    opened = gate.with_name("opened")
+    opened.touch()
+    for name, params in [(head, {"gate": str(opened)}), *dict(others).items(), ("succeed", {})]:
+        await_state(app.enqueue(name, params, isolation="pool"), "succeeded")  # from now on it is known to be quick
+    calls = [(head, {"gate": str(gate), "lines": 1}), *others]
+    jobs = list(app.enqueue_many(app.bind(name, params, isolation="pool") for name, params in calls))
+    for job in jobs:
+        eventually(lambda: rows.attempts_of(job.id), PATIENCE)  # noqa: B023
+    seats = {attempt["proc_nonce"] for job in jobs for attempt in rows.attempts_of(job.id)}
+    assert len(seats) == 1, "they wait on the seat that is busy"
+    return jobs
+
+
+def test_what_waits_behind_an_attempt_that_takes_longer_than_its_kind_did_runs_elsewhere(
+    app: JobWarden, rows: Factories, start: Start, gate: Path
+) -> None:
+    first = start(capacity=1)
+    running, *others = behind(app, rows, gate, "wait_for", *(("succeed", {"value": n}) for n in range(5)))
+    for job in others:
+        await_state(job, "queued")
+        row = rows.read(schema.jobs, job.id)
+        assert (row["attempt_count"], row["unspent_count"]) == (1, 1)
+        [event] = [event for event in rows.events_of(job.id) if event["attempt_to"] == "canceled"]
+        assert "takes longer than its kind did" in event["reason"]
+    later = app.enqueue("succeed", {}, isolation="pool")
+    second = start(capacity=1)
+    assert [await_state(job, "succeeded").result for job in others] == list(range(5))
+    await_state(later, "succeeded")
+    assert running.refresh().state == "running"
+    gate.touch()
+    await_state(running, "succeeded")
+    assert len(rows.attempts_of(running.id)) == 1
+    first.drain()
+    second.drain()
+
+
 def test_what_had_not_begun_when_the_supervisor_died_is_released_and_runs_elsewhere(
     app: JobWarden, rows: Factories, start: Start, gate: Path
 ) -> None:
     first = start(capacity=1)
-    quick = app.enqueue("succeed", {}, isolation="pool")
-    await_state(quick, "succeeded")  # from now on it is known to be quick, and may be prefetched
-    running = app.enqueue("wait_for", {"gate": str(gate), "lines": 1}, isolation="pool")
+    running, *others = behind(app, rows, gate, "wait_deaf", *(("succeed", {"value": n}) for n in range(5)))
     await_said(rows, running)
-    behind = [app.enqueue("succeed", {"value": n}, isolation="pool") for n in range(5)]
-    for job in behind:
-        await_state(job, "running")
-    seats = {attempt["proc_nonce"] for job in (running, *behind) for attempt in rows.attempts_of(job.id)}
-    assert len(seats) == 1, "they wait on the seat that is busy"
     first.kill()
     gate.touch()
     await_state(running, "succeeded")
-    for job in behind:
+    for job in others:
         await_state(job, "queued")
         row = rows.read(schema.jobs, job.id)
         assert (row["attempt_count"], row["unspent_count"]) == (1, 1)
         assert rows.attempts_of(job.id)[0]["state"] == "canceled"
     first.gone()
     start(capacity=2)
-    assert [await_state(job, "succeeded").result for job in behind] == list(range(5))
+    assert [await_state(job, "succeeded").result for job in others] == list(range(5))
 
 
 def test_a_seat_settles_all_that_nobody_heard_of_each_with_its_own_lines(
     app: JobWarden, rows: Factories, start: Start, gate: Path, tmp_path: Path
 ) -> None:
     worker, marks = start(capacity=1), tmp_path / "marks"
-    last = {"path": str(marks), "text": "x"}
-    for name, params in (("chatter", {"lines": 3}), ("append", last)):  # from now on they are known to be quick
-        await_state(app.enqueue(name, params, isolation="pool"), "succeeded")
-    first = app.enqueue("wait_for", {"gate": str(gate), "lines": 1}, isolation="pool")
-    await_said(rows, first)
-    behind = [app.enqueue("chatter", {"lines": lines}, isolation="pool") for lines in (3, 4, 5)]
-    behind.append(app.enqueue("append", last, isolation="pool"))
-    for job in behind:
-        await_state(job, "running")
+    chatter = [("chatter", {"lines": lines}) for lines in (3, 4, 5)]
+    jobs = behind(app, rows, gate, "wait_deaf", *chatter, ("append", {"path": str(marks), "text": "x"}))
+    await_said(rows, jobs[0])
     worker.signal(signal.SIGSTOP)
     gate.touch()
     eventually(lambda: marks.read_text().count("x") == 2, PATIENCE)
     worker.kill()
-    for job in (first, *behind):
+    for job in jobs:
         await_state(job, "succeeded")
     worker.gone()
-    said = [[line["body_ref"] for line in rows.logs_of(job.id)] for job in (first, *behind)]
+    said = [[line["body_ref"] for line in rows.logs_of(job.id)] for job in jobs]
     assert said == [["line 1"], *([f"line {n}" for n in range(1, lines + 1)] for lines in (3, 4, 5)), []]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from jobwarden.domain.claims import Claim
@@ -38,9 +38,17 @@ class Claimant:
         """One free seat."""
         return Vacancy(uuid.uuid4().hex[:8], ProcessId(next(_pids), 2, 3), pooled, room, fallback)
 
-    def look(self, transaction: Transaction, seats: Sequence[Vacancy], depth: int = 1) -> Catch:
+    def look(self, transaction: Transaction, seats: Sequence[Vacancy], depth: int | Callable[[str], int] = 1) -> Catch:
         """Claim onto seats."""
-        return claim(transaction, self.lanes, seats, self.owner, new_ids, lambda job: depth, self._shuffle)
+        return claim(
+            transaction,
+            self.lanes,
+            seats,
+            self.owner,
+            new_ids,
+            depth if callable(depth) else lambda job: depth,
+            self._shuffle,
+        )
 
     def claim(self, database: Database, count: int = 1) -> list[Claim]:
         """Claim up to so many jobs, each onto a seat of its own."""

@@ -129,7 +129,7 @@ def test_the_attempt_is_stamped_completely_in_the_claim(
     assert event["context"] == {"pid": seat.process.pid, "start_time": 2, "nonce": seat.nonce, "inode": 3}
 
 
-def _look(database: Database, claimant: Claimant, seats: list[Any], depth: int = 1) -> tuple[dict[str, list[str]], Any]:
+def _look(database: Database, claimant: Claimant, seats: list[Any], depth: Any = 1) -> tuple[dict[str, list[str]], Any]:
     with database.write() as transaction:
         catch = claimant.look(transaction, seats, depth)
     return by_nonce(catch.seated), catch
@@ -167,6 +167,17 @@ def test_no_more_than_the_depth_wait_on_a_pool_seat(
     assert len(_look(database, claimant, [seat], depth=2)[0][seat.nonce]) == 2
     other = claimant.seat(pooled=True, room=3)
     assert len(_look(database, claimant, [other], depth=32)[0][other.nonce]) == 3, "room is a limit too"
+
+
+def test_nothing_waits_behind_what_is_not_known_to_be_quick(
+    database: Database, factories: Factories, claimant: Claimant
+) -> None:
+    factories.job(isolation="pool", job="slow")
+    factories.jobs(3, isolation="pool", job="quick")
+    depths = {"slow": 1, "quick": 32}
+    one, two = claimant.seat(pooled=True, room=32), claimant.seat(pooled=True, room=32)
+    seated, _ = _look(database, claimant, [one, two], depth=depths.__getitem__)
+    assert sorted(map(len, seated.values())) == [1, 3]
 
 
 def test_what_may_not_run_twice_is_never_prefetched(

@@ -193,6 +193,16 @@ def nap(seconds: float, *, ctx: Context) -> str:
 
 
 @_job(idempotent=True)
+def wait_deaf(gate: str, lines: int = 0, *, ctx: Context) -> int:
+    """`wait_for` that hears no signal meanwhile, as one long native call does."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGURG})
+    try:
+        return int(wait_for(gate, lines, ctx=ctx))
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGURG})
+
+
+@_job(idempotent=True)
 def wait_for(gate: str, lines: int = 0, *, ctx: Context) -> int:
     """Say lines while the gate is shut, and go on once the file is there."""
     said = 0
@@ -202,6 +212,17 @@ def wait_for(gate: str, lines: int = 0, *, ctx: Context) -> int:
             print("line", said)
         time.sleep(0.005)
     return said
+
+
+@_job(idempotent=True)
+def wait_with_a_child(gate: str) -> None:
+    """Wait for a process that outlasts every test, while the gate is shut."""
+    child = subprocess.Popen(["sleep", "987"])
+    print("waiting", flush=True)
+    while not Path(gate).exists():
+        time.sleep(0.005)
+    child.kill()
+    child.wait()
 
 
 @_job(idempotent=False)

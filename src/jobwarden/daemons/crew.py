@@ -6,7 +6,7 @@ forked often enough is retired, without touching what runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -38,8 +38,8 @@ _PATIENCE = Backoff(base=1.0, factor=2.0, cap=60.0, jitter=False)
 class Hold:
     """A seat and its attempts in the order in which it runs them; ``last`` is the one that was settled last.
 
-    ``pending`` of them have not reported. A ``retired`` seat, whose zygote was replaced, runs what it has and gets
-    nothing new.
+    ``pending`` of them have not reported; ``recalled`` says behind which of them what waits was asked back, and how
+    many there were. A ``retired`` seat, whose zygote was replaced, runs what it has and gets nothing new.
     """
 
     seat: Seat
@@ -52,6 +52,12 @@ class Hold:
     dismissed: bool = False
     closed: bool = False
     exit: Exit | None = None
+    recalled: tuple[str, int] | None = None
+
+    @property
+    def unreported(self) -> Iterator[Watched]:
+        """Its attempts that have not reported: the one that runs, and those behind it."""
+        return (watched for watched in self.attempts.values() if watched.report is None)
 
     @property
     def ready(self) -> bool:
@@ -138,13 +144,15 @@ class Crew:
         room = 2 * (self._capacity + spare) - len(self.holds) - self._asked
         self._fork(min(missing, room))
 
-    def vacancies(self, prefetch: int) -> list[Vacancy]:
-        """Where claims can go now: as many idle seats as capacity allows, and room on busy pool seats."""
+    def vacancies(self, prefetch: int, brisk: Callable[[Hold], bool]) -> list[Vacancy]:
+        """Where claims can go now: as many idle seats as capacity allows, and room on pool seats that are busy and
+        ``brisk``."""
         free = self._capacity - self.busy
         offers: list[Vacancy] = []
         for hold in self._pool.values():
             if 0 < hold.pending <= prefetch // 2:
-                offers.append(self._offer(hold, prefetch))
+                if brisk(hold):
+                    offers.append(self._offer(hold, prefetch))
             elif not hold.pending and free > 0:
                 free -= 1
                 offers.append(self._offer(hold, prefetch))

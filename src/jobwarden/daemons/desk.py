@@ -17,9 +17,11 @@ from jobwarden.domain.claims import Claim, Isolation
 from jobwarden.domain.report import Report
 from jobwarden.lifecycle.claim import Seated
 from jobwarden.process.seats import SeatClosed
+from jobwarden.process.zygote import LOOK_UP
 
 _START_PATIENCE = 0.03  # a start is committed alone only if no outcome follows within this many seconds
 _QUICK_SECONDS = 0.05  # how much work may wait on a pool seat behind the job that runs there
+_RECALL_SECONDS = 0.5  # what waits there is asked back once the job before it has run for so long
 _CLAIM_FIELDS = tuple(Claim.__slots__)
 
 
@@ -68,6 +70,27 @@ class Desk:
         if seconds is None:
             return 1
         return max(1, min(self._settings.prefetch, int(_QUICK_SECONDS / max(seconds, 1e-4))))
+
+    def brisk(self, hold: Hold) -> bool:
+        """Whether what a pool seat holds should be over in a moment, so that more may wait behind it."""
+        return not self._lingers(hold, _QUICK_SECONDS) and all(self.depth(w.claim.job) > 1 for w in hold.unreported)
+
+    def recall(self) -> None:
+        """Ask for what waits on a pool seat behind an attempt that takes longer than its kind did, to run elsewhere.
+
+        Only the seat knows what has not begun there: it says so of each by an outcome of its own.
+        """
+        for hold in self._crew.holds.values():
+            if hold.pending > 1 and hold.pooled and self._lingers(hold, _RECALL_SECONDS):
+                head = next(hold.unreported).id
+                if hold.recalled != (head, hold.pending):
+                    hold.recalled = (head, hold.pending)
+                    hold.seat.send({"op": "recall", "behind": head})
+                    hold.seat.signal(LOOK_UP)
+
+    def _lingers(self, hold: Hold, seconds: float) -> bool:
+        head = next(hold.unreported, None)
+        return head is not None and head.started is not None and self._clock() - head.started > seconds
 
     def open_barriers(self, result: Result) -> list[tuple[Hold, Watched]]:
         """Let the attempts go whose start is committed; gives those that turned out not to be ours."""

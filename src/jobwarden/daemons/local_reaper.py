@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from jobwarden.config import OrphanChildren, Settings
+from jobwarden.daemons.blockade import Blockade
 from jobwarden.daemons.fence import Fence
 from jobwarden.daemons.guard import Guard
 from jobwarden.daemons.inquest import Inquest
@@ -73,10 +74,12 @@ class LocalReaper:
         outbox: Outbox,
         narrator: Narrator,
         parent_gone: Callable[[], bool],
+        blockade: Blockade,
     ) -> None:
         self._me, self._scope = owner.worker_id, owner.host.pid_scope
         self._settings, self._base, self._loop = settings, base, loop
         self._outbox, self._narrator, self._parent_gone = outbox, narrator, parent_gone
+        self._blockade = blockade
         self._lease = f"{self.role}:{self._scope}"
         self._vigil = Vigil(gap=settings.silence / 2)
         self._fence = Fence(owner.supervisor, self._scope, settings.self_fence_ttl)
@@ -149,6 +152,7 @@ class LocalReaper:
     def watch(self) -> None:
         """Limits, wishes and ends of our wards; and fences, our own and those that others should have kept."""
         now = self._loop.clock()
+        self._blockade.look(boottime() - self._fence.renewed)
         if (seconds := self._fence.overdue) is not None:
             self._isolate(seconds, now)
         self._guard.watch(now)

@@ -96,6 +96,15 @@ class Narrator:
             seconds,
         )
 
+    def blocks(self, what: str, pid: int, seconds: float, ended: bool) -> None:
+        log.error(
+            "%s (pid %d) holds the database's write lock and has not run for %.1f s: %s",
+            what,
+            pid,
+            seconds,
+            "it is ended" if ended else "nobody can write until it goes on or is ended; it is not ours to end",
+        )
+
     def adopted(self, job: str, attempt_id: str, pid: int) -> None:
         log.warning(
             "%s, attempt %s: its supervisor is gone, its process %d is watched from here", job, attempt_id[-8:], pid

@@ -20,6 +20,7 @@ from typing import Any
 from setproctitle import setproctitle
 
 from jobwarden.config import Settings
+from jobwarden.daemons.blockade import Blockade
 from jobwarden.daemons.daemon import Daemon, DeclaredDead, Duty
 from jobwarden.daemons.global_reaper import GlobalReaper
 from jobwarden.daemons.local_reaper import LocalReaper
@@ -38,6 +39,7 @@ from jobwarden.store.database import Database
 from jobwarden.store.ids import new_id
 from jobwarden.store.revision import check
 
+_GLANCE = 0.5  # seconds that a look from the event loop may take
 _PATIENCE = Backoff(base=0.2, factor=1.6, cap=5.0)
 
 
@@ -140,8 +142,10 @@ class _Life:
     def _duty(self, owner: Owner) -> Duty:
         if self._role == "global_reaper":
             return GlobalReaper(owner, self._settings, self._base, self._outbox, self._narrator)
+        glancing = Database(self._settings.model_copy(update={"statement_timeout": _GLANCE}))
+        blockade = Blockade(glancing, owner.host.pid_scope, self._settings.silence, self._narrator)
         return LocalReaper(
-            owner, self._settings, self._base, self._loop, self._outbox, self._narrator, self._parent_gone
+            owner, self._settings, self._base, self._loop, self._outbox, self._narrator, self._parent_gone, blockade
         )
 
     def _rounds(self, daemon: Daemon) -> int | None:

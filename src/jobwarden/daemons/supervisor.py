@@ -127,6 +127,7 @@ class Supervisor:
         if now >= self._watch_at:
             self._watch_at = now + _WATCH_INTERVAL
             self._guard.watch(now)
+            self._desk.recall()
         self._offer(now)
         return not self._done(now)
 
@@ -206,7 +207,7 @@ class Supervisor:
                 batch.load, batch.held = len(self.crew.where), list(self.crew.where)
                 batch.listen = now >= self._listen_at
         if now >= self._pace.due and not self.draining and self.crew.ready is not None:
-            batch.vacancies = self.crew.vacancies(settings.prefetch)
+            batch.vacancies = self.crew.vacancies(settings.prefetch, self._desk.brisk)
             batch.lanes = settings.lanes
         if batch.waits or (ripe and batch):
             self._writer.offer(self._outbox.take())

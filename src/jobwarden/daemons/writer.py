@@ -256,7 +256,8 @@ class Writer(threading.Thread):
                 return result
 
     def _suffer(self, fault: Fault, error: BaseException, tries: int) -> None:
-        if fault is Fault.CONFLICT and tries < 20:
+        at_once = time.monotonic() - self._began < self._deadline.statement
+        if fault is Fault.CONFLICT and tries < 20 and at_once:
             self.conflicts += 1
             time.sleep(random.random() * 0.01 * tries)
             return

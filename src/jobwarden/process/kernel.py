@@ -17,7 +17,7 @@ _FALLOC_FL_PUNCH_HOLE = 2
 
 _MADV_COLLAPSE = 25
 _HUGE = 2 * 1024 * 1024
-_CLOCK_MONOTONIC = 1
+_MONOTONIC, BOOTTIME = int(time.CLOCK_MONOTONIC), int(time.CLOCK_BOOTTIME)
 _SIGEV_SIGNAL = 0
 _SIGEVENT = struct.Struct("=qii")
 _ITIMERSPEC = struct.Struct("@llll")
@@ -63,22 +63,27 @@ def collapse_memory() -> int:
 class Timer:
     """A timer of this process that sends it ``signal`` once, ``seconds`` after `arm`; its own, unlike ``setitimer``'s.
 
-    Not inherited by fork. Where the C library has no such timers, `available` is False.
+    ``clock`` is monotonic or `BOOTTIME`. Not inherited by fork. Where the C library has no such timers, `available` is
+    False.
     """
 
-    def __init__(self, signal: int, seconds: float) -> None:
+    def __init__(self, signal: int, seconds: float, clock: int = _MONOTONIC) -> None:
         self._id = ctypes.c_void_p()
         self._once = _spec(seconds)
         self._never = _spec(0.0)
         event = ctypes.create_string_buffer(_SIGEVENT.pack(0, signal, _SIGEV_SIGNAL), 64)
         create = getattr(_libc, "timer_create", None)
-        self.available = create is not None and create(_CLOCK_MONOTONIC, event, ctypes.byref(self._id)) == 0
+        self.available = create is not None and create(clock, event, ctypes.byref(self._id)) == 0
         self.armed = False
 
     def arm(self) -> None:
         """Start it, unless it runs already."""
         if not self.armed:
             self.armed = _libc.timer_settime(self._id, 0, self._once, None) == 0
+
+    def arm_for(self, seconds: float) -> None:
+        """Start it for this long, in place of whatever it was started for."""
+        self.armed = self.available and _libc.timer_settime(self._id, 0, _spec(seconds), None) == 0
 
     def disarm(self) -> None:
         """Stop it, if it runs."""

@@ -110,6 +110,12 @@ def thread_count() -> int:
     return os.stat("/proc/self/task").st_nlink - 2
 
 
+def switches(pid: int) -> int:
+    """How often any thread of a process left a processor so far: a number that stands still shows that none runs."""
+    lines = [line for tid in threads(pid) for line in _text(f"/proc/{pid}/task/{tid}/status").splitlines()]
+    return sum(int(line.split()[1]) for line in lines if "ctxt_switches:" in line)
+
+
 def children(pid: int | str = "self") -> list[int]:
     """The direct children of a process, zombies included; one that begins or ends meanwhile may be missed."""
     found: list[int] = []

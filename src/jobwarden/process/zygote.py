@@ -3,7 +3,8 @@
 It never forks with a second thread alive, because a lock that another thread holds would stay locked in the child for
 ever; it then starts each seat as a fresh interpreter and says why. It is the subreaper of its seats, and it outlives a
 supervisor: exits that nobody listens to are left in the runtime directory, and it goes when its last child is gone.
-When nobody who watches over its seats reaches the database any more, it is the last that can end them, and does.
+When nobody who watches over its seats reaches the database any more, it ends them; should it be gone too, each
+ends itself (`runner.last_fence`).
 What it runs in a child is given to it, since the runner lies above.
 
 A fork costs what parent and child write to afterwards: every page that either touches first is copied. So what a birth
@@ -30,7 +31,7 @@ from jobwarden.process import pidfd, probe
 from jobwarden.process.body import Body
 from jobwarden.process.cgroup import Cgroups
 from jobwarden.process.exits import Exit
-from jobwarden.process.kernel import EnvironmentCell, become_subreaper, boottime, collapse_memory
+from jobwarden.process.kernel import EnvironmentCell, become_subreaper, boottime, collapse_memory, die_with_parent
 from jobwarden.process.reaping import Nursery
 from jobwarden.process.runtime_dir import RuntimeDir
 from jobwarden.process.spool import open_spool
@@ -41,6 +42,8 @@ _FENCE_EVERY_MS = 500
 _FENCE_SLACK = 1.25  # seconds that the supervisor and then a reaper have to do it before us; death_budget allows for 2
 _DEAF_TO = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 INTERNAL_ERROR = 70
+#: What a seat is sent when its zygote ends; ignored by default, and used by hardly anybody.
+LOOK_UP = int(signal.SIGURG)
 ChildMain: TypeAlias = Callable[[str, socket.socket], int]
 _NONCE_KEY = probe.NONCE_VARIABLE.encode()
 #: ``signal.signal`` without the enums that it makes, which cost a fork forty copied pages.
@@ -156,6 +159,7 @@ class ZygoteServer:
             ours.close()
             os.setsid()
             become_subreaper()
+            die_with_parent(LOOK_UP)
             if self._cgroups is not None:
                 self._cgroups.join(nonce)
             self._cell.write(nonce.encode())
@@ -258,6 +262,7 @@ def become_seat(nonce: str, runtime: RuntimeDir, cgroups: Cgroups | None) -> Non
     if os.getsid(0) != os.getpid():
         os.setsid()
     become_subreaper()
+    die_with_parent(LOOK_UP)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     if cgroups is not None:
         cgroups.join(nonce)

@@ -27,6 +27,7 @@ from jobwarden.runner import handler
 from jobwarden.runner.application import describe, jobs_of, load_application, one_sentence, prepare
 from jobwarden.runner.capture import Capture, say, trace_of
 from jobwarden.runner.child import IDLE_TITLE, Become, Child, Registry
+from jobwarden.runner.last_fence import LastFence
 from jobwarden.runner.rehearsal import rehearse
 
 
@@ -40,6 +41,7 @@ class Runner:
         self._cgroups = Cgroups(Path(options["--cgroup"])) if "--cgroup" in options else None
         self._capture = Capture()
         self._app: Any = None
+        self._zygote = int(options.get("--zygote", os.getpid()))
         self._unborn: Child
 
     def run(self) -> int:
@@ -90,7 +92,8 @@ class Runner:
 
     def _command(self, fd: int, nonce: str) -> list[str]:
         command = [sys.executable, "-m", "jobwarden.runner", "--app", self._spec, "--seat-fd", str(fd)]
-        return [*command, "--nonce", nonce, "--runtime-dir", str(self._runtime.path)]
+        command += ["--nonce", nonce, "--zygote", str(self._zygote)]
+        return [*command, "--runtime-dir", str(self._runtime.path)]
 
     # -- a seat in a fresh interpreter
 
@@ -136,6 +139,7 @@ class Runner:
             alone=lambda nonce: _with_database().SettlesAlone(settings, runtime, nonce),
             inquiry=lambda: _with_database().DatabaseInquiry(settings, runtime.worker_id),
             become=become,
+            last_fence=LastFence(runtime, self._cgroups, self._zygote),
         )
 
 

@@ -27,9 +27,10 @@ from jobwarden.process.runtime_dir import RuntimeDir
 from jobwarden.process.spool import LOG, spoken
 from jobwarden.process.tree import Member, end_children
 from jobwarden.process.wire import CHUNK, Frame, Inbox, pack, pack_json, to_json
-from jobwarden.process.zygote import set_handler
+from jobwarden.process.zygote import LOOK_UP, set_handler
 from jobwarden.runner import handler
 from jobwarden.runner.capture import Capture, trace_of
+from jobwarden.runner.last_fence import LastFence
 from jobwarden.runner.outcome import Alone, Meter, Outcomes
 
 IDLE_TITLE = "jobwarden: seat (idle)"
@@ -38,7 +39,6 @@ _UNKNOWN_DELAY = (5.0, 300.0)
 _SIGTERM, _DONTWAIT = int(signal.SIGTERM), int(socket.MSG_DONTWAIT)
 _HELD_FRAMES = 32
 _HELD_SECONDS = 0.005
-_HELD_TOO_LONG = signal.SIGURG  # ignored by default, and used by hardly anybody
 _HELPERS = (
     ("resource_tracker", "_resource_tracker", "_fd", "_pid"),
     ("forkserver", "_forkserver", "_forkserver_alive_fd", "_forkserver_pid"),
@@ -97,6 +97,7 @@ class Child:
         alone: Callable[[str], Alone],
         inquiry: Callable[[], Inquiry],
         become: Become | None,
+        last_fence: LastFence,
     ) -> None:
         self._sock: socket.socket
         self._nonce, self._pid = "", 0
@@ -104,13 +105,15 @@ class Child:
         self._capture = capture
         self._inquiry = inquiry
         self._become = become
+        self._last_fence = last_fence
         self._outcomes = Outcomes(runtime, alone)
         self._inbox = Inbox()
         self._claims: deque[Frame] = deque()
         self._outbox: list[bytes] = []
         self._open: set[str] = set()  # attempts whose barrier is open, that were refused, that shall stop
-        self._refused: set[str] = set()
-        self._stopped: set[str] = set()
+        self._refused, self._stopped = set[str](), set[str]()
+        self._recalled = ""
+        self._glancing = self._term_due = False
         self._attempt: Attempt | None = None
         self._entered = False
         self._fresh = True
@@ -132,6 +135,8 @@ class Child:
         self._capture.begin(nonce)
         self._outcomes.begin(nonce)
         set_handler(_SIGTERM, self._on_term)
+        set_handler(LOOK_UP, self._on_look_up)
+        self._last_fence.look(nonce, running=False)
         if first:
             self._obey(self._inbox.feed(first))
         code = 0
@@ -198,6 +203,8 @@ class Child:
                     self._bye = True
                 case "leave":
                     self._leaving = self._told_to_leave = True
+                case "recall":
+                    self._recalled = frame["behind"]
                 case verb:
                     {"go": self._open, "refuse": self._refused, "stop": self._stopped}[verb].add(frame["attempt_id"])
 
@@ -279,8 +286,7 @@ class Child:
         if claim["job"] != self._quick or not claim["idempotent"] or len(self._outbox) >= _HELD_FRAMES:
             return False
         if self._timer is None:
-            signal.signal(_HELD_TOO_LONG, self._on_held_too_long)
-            self._timer = Timer(_HELD_TOO_LONG, _HELD_SECONDS)
+            self._timer = Timer(LOOK_UP, _HELD_SECONDS)
         if not self._timer.available:
             return False
         self._timer.arm()
@@ -341,8 +347,7 @@ class Child:
         self._capture.flush()
         end = self._spoken = spoken()
         body = self._outcomes.keep(claim, {"attempt_id": claim["attempt_id"], **report}, begin, end)
-        left = b',"left":%b' % to_json(self._left) if self._left else b""
-        self._outbox.append(pack_json(b'{"op":"outcome","report":%b,"out":%d,"err":%d%b}' % (body, *end, left)))
+        self._outbox.append(_outcome(body, end, self._left))
 
     def _end_leftovers(self, claim: Frame) -> None:
         """The attempt is not over while something of it runs: end it, and say what it was."""
@@ -366,16 +371,52 @@ class Child:
             if attempt is None and not self._claims and not len(self._outcomes):
                 os._exit(0)
             return
-        self._receive(_DONTWAIT)
+        if self._glancing:
+            self._term_due = True
+            return
+        self._glance()
         named, self._stopped = self._stopped, set()
         if not named or attempt.claim["attempt_id"] in named:
             attempt.stop()
         self._stopped = named - {attempt.claim["attempt_id"]}
 
-    def _on_held_too_long(self, number: int, frame: object) -> None:
-        """The attempt takes longer than expected: what was held for it goes out now."""
-        if self._entered:
+    def _glance(self) -> None:
+        """Take up what came meanwhile, from a signal's handler; another's that interrupts it must not."""
+        self._glancing = True
+        self._receive(_DONTWAIT)
+        self._glancing = False
+
+    def _give_back(self, running: Attempt) -> None:
+        """What waits behind an attempt that takes longer than expected is not begun here, if it is asked for."""
+        if self._recalled != running.claim["attempt_id"]:
+            return
+        self._recalled = ""
+        while self._claims:
+            claim = self._claims.popleft()
+            reason = f"it waited behind attempt {running.claim['attempt_id']}, which takes longer than its kind did"
+            body = self._outcomes.keep(claim, self._unstarted(claim, reason), self._spoken, self._spoken)
+            self._outbox.append(_outcome(body, self._spoken))
+        self._send()
+
+    def _on_look_up(self, number: int, frame: object) -> None:
+        """The attempt takes longer than expected: what was held for it goes out now; or the zygote is gone."""
+        if os.getpid() != self._pid:  # something that the handler forked
+            return
+        if self._entered and self._attempt is not None:
             self._send()
+            if not self._glancing:
+                self._glance()
+                self._give_back(self._attempt)
+            if self._term_due:
+                self._term_due = False
+                self._on_term(number, frame)
+        self._last_fence.look(self._nonce, running=self._entered)
+
+
+def _outcome(body: bytes, end: tuple[int, int], left: Sequence[int] = ()) -> bytes:
+    """The frame that tells an outcome: its report, how far the seat had spoken, and who could not be ended."""
+    more = b',"left":%b' % to_json(left) if left else b""
+    return pack_json(b'{"op":"outcome","report":%b,"out":%d,"err":%d%b}' % (body, *end, more))
 
 
 def _exit_code(report: Mapping[str, Any]) -> int:

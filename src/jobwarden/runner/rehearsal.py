@@ -41,11 +41,12 @@ def rehearse(make_child: Callable[[Any], Child]) -> None:
     if probe.children() or probe.thread_count() > 1:
         return
     registry = Rehearsal()
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGURG)}
     with suppress(Exception):  # nothing depends on it
         for n in range(_TIMES):
             make_child(registry).serve("rehearse", cast(socket.socket, _Prompter(_ID.format(n))))
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 class _Prompter:
