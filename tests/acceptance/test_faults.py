@@ -109,6 +109,7 @@ def test_a_worker_that_is_told_to_end_waits_for_a_database_only_if_it_has_someth
     ):
         for worker in (busy, idle):
             worker.await_ready()
+            eventually(lambda worker=worker: "local reaper" in worker.log, PATIENCE, why=lambda: worker.log)
         job = client.enqueue("wait_for", {"gate": str(gate), "lines": 1})
         await_said(rows, job)
         shaky.stop("fast")
@@ -117,13 +118,14 @@ def test_a_worker_that_is_told_to_end_waits_for_a_database_only_if_it_has_someth
             worker.signal(signal.SIGTERM)
         assert idle.wait() == 0
         assert "this worker ends without telling it" in idle.log
-        idle.gone()
+        assert idle.titled("local reaper"), "it cannot know yet whether something is left for it to watch"
         gate.touch()
         eventually(lambda: list(runtime_dir.glob("*/outcomes/*.json")), PATIENCE)
         assert busy.running, "it has an outcome to tell"
         shaky.start()
         assert busy.wait() == 0
         busy.gone()
+        idle.gone()
         assert job.refresh().state == "succeeded"
 
 
