@@ -109,7 +109,7 @@ def test_a_worker_that_is_told_to_end_waits_for_a_database_only_if_it_has_someth
     ):
         for worker in (busy, idle):
             worker.await_ready()
-            eventually(lambda worker=worker: "local reaper" in worker.log, PATIENCE, why=lambda: worker.log)
+            worker.expect("local reaper")
         job = client.enqueue("wait_for", {"gate": str(gate), "lines": 1})
         await_said(rows, job)
         shaky.stop("fast")
