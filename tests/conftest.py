@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,6 +45,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Begin without settings and folders from outside, and mark everything that will be started."""
     for name in [name for name in os.environ if name.startswith("JOBWARDEN_")]:
         del os.environ[name]
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell's background jobs have it, and hand it on
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     private = config.stash[_PRIVATE] = Path(tempfile.mkdtemp(prefix="jobwarden-run-", dir=fast_folder()))
     os.environ["XDG_RUNTIME_DIR"] = str(private)  # where a daemon that is told nothing puts its files
     JANITOR.watch(private)
