@@ -121,17 +121,17 @@ def _tripped(row: Any) -> bool:
 
 def _follow(transaction: Transaction, row: Any, turned: _Turned, worker_id: str) -> bool:
     """Reopen, fail, revive, sweep, finish: what of it applies to this batch; False if a sweep goes on."""
-    state = BatchState(row.state)
-    if row.id in turned.returned_in:
+    state, again = BatchState(row.state), row.id in turned.returned_in
+    if again:
         state = _reopen(transaction, row, state, worker_id)
-        if state in (BatchState.RUNNING, BatchState.FAILED):
-            _revive(transaction, turned.returned, worker_id)
-    elif state is BatchState.RUNNING and _tripped(row):
+    if state is BatchState.RUNNING and _tripped(row):
         batches.move(transaction, row.id, state, BatchState.FAILED, Actor.SYSTEM, worker_id, _why(row))
         state = BatchState.FAILED
+    if again and state in (BatchState.RUNNING, BatchState.FAILED):
+        _revive(transaction, turned.returned, worker_id)
     swept = _sweep(transaction, row, state, worker_id)
     [now] = batches.look(transaction, [row.id])
-    if not now.live and now.finished_at is None:
+    if not now.live:
         _finish(transaction, now, worker_id)
     return swept
 
@@ -197,7 +197,10 @@ def _called_off(
 
 
 def _finish(transaction: Transaction, row: Any, worker_id: str) -> None:
-    """Write the verdict, and enqueue the job that follows the whole."""
+    """Write the verdict, and enqueue the job that follows the whole; or count anew what stood already."""
+    if row.finished_at is not None:
+        batches.amend(transaction, row, worker_id)
+        return
     target = BatchState(row.state)
     if target is BatchState.RUNNING:
         counts = batches.exact_counts(transaction, row.id)

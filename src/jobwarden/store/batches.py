@@ -216,6 +216,7 @@ _LOOKED = (
     batches.c.failure_policy,
     batches.c.failure_threshold,
     batches.c.total_jobs,
+    batches.c.summary,
     batches.c.finished_at,
     batches.c.cancel_reason,
     batches.c.cancel_actor,
@@ -254,6 +255,11 @@ _finish = (
         updated_at=now(),
     )
 )
+_amend = (
+    update(batches)
+    .where(batches.c.id == bindparam("batch", type_=Id), batches.c.finished_at.is_not(None))
+    .values(summary=bindparam("told", type_=batches.c.summary.type), finished_at=now(), updated_at=now())
+)
 _event = insert(events).values(
     batch_id=bindparam("batch", type_=Id),
     level=words("batch"),
@@ -278,7 +284,8 @@ _deltas = (
     .with_for_update(of=[counters], skip_locked=True)
 )
 _drop_deltas = delete(counters).where(counters.c.id.in_(bindparam("ids", expanding=True)))
-_BUCKETS = ("pending", "running", "succeeded", "failed", "canceled")
+_SUMMED = ("succeeded", "failed", "canceled")
+_BUCKETS = ("pending", "running", *_SUMMED)
 _COUNTS = {bucket: batches.c[f"{bucket}_count"] for bucket in _BUCKETS}
 _settle_counts = (
     update(batches)
@@ -330,29 +337,41 @@ def finish(transaction: Transaction, row: Any, target: BatchState, actor_id: str
     """Every member ended: write what the batch has come to, and give it; None if that was done before."""
     if row.state != target and (BatchState(row.state), target) not in BATCH:
         raise IllegalTransition(entity="a batch", origin=row.state, target=target.value, actor=Actor.SYSTEM.value)
+    summary = _summary(transaction, row, target)
+    if not transaction.execute(_finish, batch=row.id, target=target.value, told=summary).rowcount:
+        return None
+    _note_summary(transaction, row, target, actor_id, f"every member ended: {target.value}", summary)
+    return summary
+
+
+def amend(transaction: Transaction, row: Any, actor_id: str | None) -> None:
+    """Every member of a finished batch ended again: count anew what it has come to. Its verdict stands."""
+    summary = _summary(transaction, row, BatchState(row.state))
+    if all((row.summary or {}).get(bucket) == summary[bucket] for bucket in _SUMMED):
+        return
+    transaction.execute(_amend, batch=row.id, told=summary)
+    why = f"members ran again and ended; it stays {row.state}"
+    _note_summary(transaction, row, BatchState(row.state), actor_id, why, summary)
+
+
+def _summary(transaction: Transaction, row: Any, target: BatchState) -> dict[str, Any]:
     counts = exact_counts(transaction, row.id)
     seconds = float(transaction.execute(_lasted, batch=row.id).scalar_one())
-    summary = {
+    return {
         "outcome": target.value,
         "total": sum(counts.values()),
-        **{bucket: counts.get(bucket, 0) for bucket in ("succeeded", "failed", "canceled")},
+        **{bucket: counts.get(bucket, 0) for bucket in _SUMMED},
         "failure_policy": row.failure_policy,
         "duration_ms": round(seconds * 1000),
     }
-    if not transaction.execute(_finish, batch=row.id, target=target.value, told=summary).rowcount:
-        return None
+
+
+def _note_summary(
+    transaction: Transaction, row: Any, target: BatchState, actor_id: str | None, why: str, summary: dict[str, Any]
+) -> None:
     fold_counts(transaction, row.id)
-    transaction.execute(
-        _event,
-        batch=row.id,
-        origin=row.state,
-        target=target.value,
-        by=Actor.SYSTEM.value,
-        actor=actor_id,
-        why=f"every member ended: {target.value}",
-        told=summary,
-    )
-    return summary
+    named = {"batch": row.id, "origin": row.state, "target": target.value, "why": why, "actor": actor_id}
+    transaction.execute(_event, **named, by=Actor.SYSTEM.value, told=summary)
 
 
 def on_complete_of(transaction: Transaction, batch_id: str) -> dict[str, Any] | None:
