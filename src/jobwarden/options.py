@@ -195,18 +195,19 @@ def _tags(value: Any) -> dict[str, str]:
     if not isinstance(value, Mapping):
         raise ValueError(rule)
     for name, text in value.items():
-        if not (_is_text(name, 64) and _is_text(text, 200)):
+        if not (is_text(name, 64) and is_text(text, 200)):
             raise ValueError(f"{rule}; {name!r}: {text!r} is none")
     return dict(value)
 
 
-def _is_text(value: Any, limit: int) -> bool:
+def is_text(value: Any, limit: int) -> bool:
+    """Whether a value is a text of 1 to ``limit`` characters that shows something."""
     return isinstance(value, str) and 0 < len(value) <= limit and bool(value.strip()) and "\0" not in value
 
 
 def _names(value: Any) -> tuple[str, ...]:
     names = (value,) if isinstance(value, str) else tuple(value)
-    if not all(_is_text(name, 64) for name in names):
+    if not all(is_text(name, 64) for name in names):
         raise ValueError("names of parameters, each at most 64 characters")
     return names
 
@@ -219,7 +220,7 @@ def _flag(value: Any) -> bool:
 
 def promoted(names: Iterable[str], values: Mapping[str, Any]) -> dict[str, str]:
     """The parameters that become tags: those whose value is a text within the limits. Never refuses, never converts."""
-    return {name: str(values[name]) for name in names if name in values and _is_text(values[name], 200)}
+    return {name: str(values[name]) for name in names if name in values and is_text(values[name], 200)}
 
 
 _CHECKS: Mapping[str, Callable[[Any], Any]] = {

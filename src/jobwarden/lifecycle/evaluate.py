@@ -34,6 +34,7 @@ from jobwarden.domain.schedule import Cause, due_at, rules_of, timing_of
 from jobwarden.domain.states import ENDED, JobState
 from jobwarden.domain.timing import Timing, checked
 from jobwarden.lifecycle.enqueue import insert_rows
+from jobwarden.options import is_text
 from jobwarden.store import schedules as store
 from jobwarden.store.database import Transaction, instant
 from jobwarden.store.ids import new_id
@@ -243,11 +244,7 @@ def job_of(row: Any, job_id: str, moment: datetime, **more: Any) -> dict[str, An
 
 def _valid(tags: Any) -> Mapping[str, str]:
     given = tags.items() if isinstance(tags, dict) else ()
-    return {name: value for name, value in given if _fits(name, _TAG) and _fits(value, _VALUE)}
-
-
-def _fits(text: Any, most: int) -> bool:
-    return isinstance(text, str) and 0 < len(text) <= most and bool(text.strip()) and "\0" not in text
+    return {name: value for name, value in given if is_text(name, _TAG) and is_text(value, _VALUE)}
 
 
 # -- what waits for its turn ------------------------------------------------------------------------------------------

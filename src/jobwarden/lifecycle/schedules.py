@@ -307,15 +307,15 @@ def _backfill(transaction: Transaction, row: Any, fresh: Sequence[datetime], aga
         made = job_id if allowed else None
         run = {"id": run_id, "schedule_id": row.id, "occurrence_time": instant(moment), "job_id": made}
         runs.append({**run, **told})
-        jobs.append(job_of(row, job_id, moment, created_by=by.actor))
+        jobs.append((job_id, moment))
     for run, job_id in zip(again, ids[2 * len(fresh) :], strict=True):
         reason = f"{words}; it was {run.action} before"
         changed.append({"id": run.id, "job_id": job_id if allowed else None, **told, "reason": reason})
-        jobs.append(job_of(row, job_id, run.occurrence_time, created_by=by.actor))
+        jobs.append((job_id, run.occurrence_time))
     store.record(transaction, runs)
     store.change(transaction, changed)
     if allowed and jobs:
-        insert_rows(transaction, jobs)
+        insert_rows(transaction, [job_of(row, job_id, moment, created_by=by.actor) for job_id, moment in jobs])
 
 
 def _counted(row: Any) -> str | None:

@@ -17,6 +17,7 @@ from jobwarden.jobs import JobDefinition, Submitter
 from jobwarden.options import Options
 from jobwarden.process import probe
 from jobwarden.process.wire import pack
+from jobwarden.process.zygote import LOOK_UP
 from jobwarden.runner.child import Child
 
 _TIMES = 20
@@ -41,7 +42,7 @@ def rehearse(make_child: Callable[[Any], Child]) -> None:
     if probe.children() or probe.thread_count() > 1:
         return
     registry = Rehearsal()
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGURG)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, LOOK_UP)}
     with suppress(Exception):  # nothing depends on it
         for n in range(_TIMES):
             make_child(registry).serve("rehearse", cast(socket.socket, _Prompter(_ID.format(n))))

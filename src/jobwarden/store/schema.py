@@ -281,9 +281,9 @@ batches = _table(
 )
 _index("batches_state", batches.c.state, batches.c.id)
 
-#: What happened to members and is not yet followed up: left by the move itself, taken by whoever advances batches.
 #: The state of a turn that names no member: its batch is to be looked at.
 LOOK_AGAIN = "look"
+#: What happened to members and is not yet followed up: left by the move itself, taken by whoever advances batches.
 turns = _table(
     "batch_turns",
     _serial(),
