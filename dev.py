@@ -39,6 +39,9 @@ LINTERS = {
     "pyright": ["basedpyright"],
 }
 
+#: The tests mostly wait, for processes that start and for budgets that run out: two cores are busy with three at once.
+SIDE_BY_SIDE = (os.cpu_count() or 1) + 1
+
 #: Debian's packages with an engine's server, and what to try where they do not exist.
 DEBIAN: dict[str, tuple[list[str], list[str]]] = {
     "postgresql": (["postgresql"], []),
@@ -49,7 +52,7 @@ USAGE = """usage: python3 dev.py COMMAND [ARGUMENTS]
 
   setup             make or renew .venv, find or install the database servers
   test [ARGUMENTS]  run the tests on SQLite, PostgreSQL and MariaDB; arguments go to pytest
-                    (--engine sqlite narrows the run, and says so)
+                    (--engine sqlite narrows the run, and says so; -n 0 runs them one after the other)
   demo [ARGUMENTS]  run `jobwarden demo`
   chaos [ARGUMENTS] run the kill campaign, see docs/how-to/chaos.md; --short runs all engines in five minutes
   lint              ruff, mypy, import contracts, pyright
@@ -86,7 +89,7 @@ def test(arguments: list[str]) -> int:
     """Run pytest; arguments go to it."""
     setup(arguments)
     env = {**os.environ, "TEST_SESSION_MARK": uuid.uuid4().hex}  # by which the tests know what they have started
-    return call([str(BIN / "python"), "-m", "pytest", *arguments], env)
+    return call([str(BIN / "python"), "-m", "pytest", "-n", str(SIDE_BY_SIDE), *arguments], env)
 
 
 def demo(arguments: list[str]) -> int:

@@ -1,6 +1,7 @@
 """Fixtures for all tests: every test that asks for an engine runs on all three, each on a fresh real database.
 
-An engine that cannot run fails the run; nothing is skipped. ``--engine`` narrows a run, and says so.
+An engine that cannot run fails the run; nothing is skipped. ``--engine`` narrows a run, and says so. With ``-n`` each
+pytest process has its own servers and ends what it started; the one that hands out the tests starts nothing.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import pytest
 from tests.support import binaries
 from tests.support.engines import Engines
 from tests.support.leaks import Leaks
+from tests.support.processes import MARK
 from tests.support.servers import JANITOR, SERVERS, Server, fast_folder
 from tests.support.waiting import eventually as _eventually
 
@@ -43,6 +45,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Begin without settings and folders from outside, and mark everything that will be started."""
+    if name := os.environ.get("PYTEST_XDIST_WORKER"):  # our neighbours' processes are not ours
+        os.environ[MARK] = f"{os.environ.get(MARK, '')}-{name}"
     for name in [name for name in os.environ if name.startswith("JOBWARDEN_")]:
         del os.environ[name]
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell's background jobs have it, and hand it on
@@ -52,6 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
     JANITOR.watch(private)
     engines = config.stash[_ENGINES] = Engines(_migrate)
     config.stash[_LEAKS] = Leaks(engines.pids)
+    config.stash[_LEAKED] = []
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -85,11 +90,26 @@ def pytest_runtest_teardown(item: pytest.Item) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """End the servers; fail the run if a process of the tests is left."""
-    leaked = session.config.stash[_LEAKED] = session.config.stash[_LEAKS].end()
-    session.config.stash[_ENGINES].close()
-    shutil.rmtree(session.config.stash[_PRIVATE], ignore_errors=True)
-    if leaked:
+    config = session.config
+    if not _hands_out(config):
+        config.stash[_LEAKED] += config.stash[_LEAKS].end()
+    config.stash[_ENGINES].close()
+    shutil.rmtree(config.stash[_PRIVATE], ignore_errors=True)
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["leaked"] = config.stash[_LEAKED]
+    if config.stash[_LEAKED]:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what one of several pytest processes found at its end."""
+    node.config.stash[_LEAKED] += getattr(node, "workeroutput", {}).get("leaked", [])
+
+
+def _hands_out(config: pytest.Config) -> bool:
+    """Whether this process runs no test itself: its children do."""
+    return bool(config.getoption("numprocesses", None)) and not hasattr(config, "workeroutput")
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

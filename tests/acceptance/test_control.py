@@ -388,7 +388,7 @@ def test_w39_a_reaper_that_ends_twenty_stubborn_children_beats_on_and_ends_them_
     leader = reaper("global", before=IN_OWN_PIDS)
     worker = start(capacity=20, env={**QUICK, **PATIENT, "JOBWARDEN_ORPHAN_CHILDREN": "kill"})
     worker.expect("holds the lease")
-    spare = start(capacity=1, lanes=["nobody"], env=QUICK)
+    beside = _of(rows, start(capacity=1, lanes=["nobody"], env=QUICK))
     jobs = [app.enqueue("ignore_term", {}, timeout=600, grace=3) for _ in range(20)]
     for job in jobs:
         await_said(rows, job)
@@ -398,7 +398,7 @@ def test_w39_a_reaper_that_ends_twenty_stubborn_children_beats_on_and_ends_them_
     for job in jobs:
         eventually(lambda: any(line["step"] == "stop" for line in rows.logs_of(job.id)), PATIENCE)  # noqa: B023
     assert sum(child.alive for child in children) == 20, "all are asked before the grace of one is over"
-    await_beats(rows, "local_reaper", 8, but=_of(rows, spare)["id"])
+    await_beats(rows, "local_reaper", 8, but=beside["id"])
     for job in jobs:
         await_state(job, "failed")
     assert not any(child.alive for child in children)
@@ -412,6 +412,12 @@ def test_w39_a_reaper_that_ends_twenty_stubborn_children_beats_on_and_ends_them_
 
 
 def _of(rows: Factories, worker: Worker) -> dict[str, Any]:
-    """The row of the local reaper beside a worker."""
-    [mine] = worker.titled("local reaper")
-    return next(row for row in daemons(rows, "local_reaper") if row["pid"] == mine.pid)
+    """The row of the local reaper beside a worker, once it has registered."""
+
+    def registered() -> dict[str, Any] | None:
+        mine = {proc.pid for proc in worker.titled("local reaper")}
+        return next((row for row in daemons(rows, "local_reaper") if row["pid"] in mine), None)
+
+    row = eventually(registered, PATIENCE)
+    assert row is not None
+    return row

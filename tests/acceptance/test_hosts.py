@@ -241,16 +241,17 @@ def test_a_child_whose_every_guard_was_killed_ends_itself_before_another_takes_i
 def test_a_child_whose_every_guard_was_killed_goes_on_under_whoever_comes_in_time(
     app: JobWarden, rows: Factories, start: Start, gate: Path
 ) -> None:
-    bereft = start(capacity=3, env=QUICK)
+    in_time = {**QUICK, "JOBWARDEN_SELF_FENCE_TTL": "8", "JOBWARDEN_DEATH_BUDGET": "16"}
+    bereft = start(capacity=3, env=in_time)
     kinds = ("fork", "pool", "exec")
     jobs = [app.enqueue("wait_for", {"gate": str(gate), "lines": 1}, isolation=kind) for kind in kinds]
     for job in jobs:
         await_said(rows, job)
     kill_the_guards(bereft)
-    other = start(capacity=1, env=QUICK)
+    other = start(capacity=1, env=in_time)
     for job in jobs:
         eventually(lambda: adopted(rows, job), PATIENCE)  # noqa: B023
-    await_beats(rows, "local_reaper", 40)
+    await_beats(rows, "local_reaper", 45)  # past the moment at which they would have ended themselves
     gate.touch()
     for job in jobs:
         await_state(job, "succeeded")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -25,18 +26,36 @@ def _run(folder: Path, test: str, *arguments: str, conftest: str = "") -> subpro
     return subprocess.run(command, cwd=_ROOT, env=env, capture_output=True, text=True, check=False)
 
 
-def test_a_run_that_leaves_a_process_behind_fails_and_ends_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("processes", ["0", "2"])
+def test_a_run_that_leaves_a_process_behind_fails_and_ends_it(tmp_path: Path, processes: str) -> None:
     test = """
         import subprocess
         def test_that_leaks():
-            print(subprocess.Popen(["sleep", "61"], start_new_session=True).pid)
+            subprocess.Popen(["sleep", "61"], start_new_session=True)
         """
-    run = _run(tmp_path, "if True:" + test, "-s")
+    run = _run(tmp_path, "if True:" + test, "-n", processes)
     assert run.returncode == pytest.ExitCode.TESTS_FAILED
-    assert "LEAKED PROCESS, killed:" in run.stdout
-    assert "test_that_leaks)" in run.stdout
-    pid = next(int(word) for word in run.stdout.split() if word.isdigit() and int(word) > 100)
+    assert "1 passed" in run.stdout
+    [story] = [line for line in run.stdout.splitlines() if "LEAKED PROCESS, killed:" in line]
+    assert "test_that_leaks)" in story
+    pid = int(re.findall(r"killed: (\d+) sleep 61", story)[0])
     eventually(lambda: Proc.of(pid) is None)
+
+
+def test_a_wait_that_ran_out_is_tried_once_more_and_named_and_an_assertion_is_not(tmp_path: Path) -> None:
+    test = """
+        from tests.support.waiting import eventually
+        tries = []
+        def test_that_waits():
+            tries.append(1)
+            eventually(lambda: len(tries) > 1, 0.01)
+        def test_that_asserts():
+            tries.append(1)
+            assert len(tries) > 3
+        """
+    run = _run(tmp_path, "if True:" + test)
+    assert "1 failed, 1 passed, 1 rerun" in run.stdout
+    assert "RERUN test_it.py::test_that_waits" in run.stdout
 
 
 def test_a_run_without_a_server_that_it_needs_fails_before_the_first_test(tmp_path: Path) -> None:
