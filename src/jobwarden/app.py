@@ -7,21 +7,24 @@ its own.
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from importlib import import_module
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Protocol, Unpack
 
 from jobwarden.batch import Batch, Built
 from jobwarden.batch_handle import BatchHandle
+from jobwarden.command import command
 from jobwarden.config import Settings
 from jobwarden.declare import Declare, default_name, define
 from jobwarden.domain.draft import Enqueued
 from jobwarden.domain.findings import Finding
 from jobwarden.domain.orders import Answer, Order, Verb
 from jobwarden.domain.recovery import Backoff
+from jobwarden.domain.schedule import Definition
 from jobwarden.domain.states import JobState, WorkerState
 from jobwarden.domain.verdict import Threshold
 from jobwarden.errors import DuplicateJob, InvalidOption, UnknownJob
@@ -29,6 +32,8 @@ from jobwarden.handle import Handles, JobHandle, Snapshot
 from jobwarden.hooks import Hooks
 from jobwarden.jobs import CHUNK, JobDefinition
 from jobwarden.options import Bound, Terms
+from jobwarden.schedule import Policies, Schedules
+from jobwarden.schedule import define as defined
 
 AnyJob = JobDefinition[..., ..., Any]
 Calls = Sequence[tuple[Bound, Terms]]
@@ -38,6 +43,7 @@ class Clerk(Protocol):
     """What `clerk.Clerk` does."""
 
     database: Any
+    schedules: Any
 
     def submit(self, calls: Calls, connection: Any, chunk: int) -> Sequence[Enqueued]:
         """Enqueue calls."""
@@ -92,6 +98,7 @@ class JobWarden:
         self.hooks, self.auth = tuple(hooks), auth
         self._jobs: dict[str, AnyJob] = {}
         self._aliases: dict[str, AnyJob] = {}
+        self.schedules = Schedules(self)
 
     def __repr__(self) -> str:
         return f"<JobWarden with {len(self._jobs)} jobs>"
@@ -150,6 +157,44 @@ class JobWarden:
     def jobs(self) -> Mapping[str, AnyJob]:
         """The registered jobs by name."""
         return MappingProxyType(self._jobs)
+
+    def command(
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        cwd: str | os.PathLike[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        idempotent: bool = False,
+        **options: Any,
+    ) -> AnyJob:
+        """Register a program as a job: its argument vector, where it runs, and variables beside the worker's.
+
+        Its exit code decides; ``options`` are those of `job`. Raises `DefinitionError`.
+        """
+        return self.job(name=name, idempotent=idempotent, **options)(command(name, argv, cwd, env))
+
+    # -- schedules
+
+    def schedule(self, name: str, cron: str | None, call: Bound, **policies: Unpack[Policies]) -> Definition:
+        """Declare a schedule: whenever ``cron`` (or ``every=``) says, ``call``, a bound job, is enqueued.
+
+        A scheduler makes it so; a declaration that is taken out again disables it. Raises `ScheduleRefused`.
+        """
+        return self.schedules.declare(defined(name, cron, call, policies), self._jobs)
+
+    def schedule_once(self, name: str, at: datetime, call: Bound, **policies: Unpack[Policies]) -> Definition:
+        """Declare a schedule that is due once, ``at`` an instant with an offset; never again under that name."""
+        return self.schedules.declare(defined(name, at, call, policies), self._jobs)
+
+    def schedule_command(self, name: str, cron: str | None, command: str, **policies: Unpack[Policies]) -> Definition:
+        """Declare a schedule of a command that `command` registered."""
+        return self.schedule(name, cron, self.find(command).bind(), **policies)
+
+    @property
+    def schedule_clerk(self) -> Any:
+        """What `schedules` goes through."""
+        return self._clerk.schedules
 
     def find(self, name: str) -> AnyJob:
         """A job by its name, an alias, or its function's name where only one has it; raises `UnknownJob`."""

@@ -29,6 +29,7 @@ from jobwarden.lifecycle import batches, operate
 from jobwarden.lifecycle.enqueue import enqueue, enqueue_alike
 from jobwarden.lifecycle.join import join, join_async
 from jobwarden.options import Bound, Terms
+from jobwarden.schedule_clerk import ScheduleClerk
 from jobwarden.store.database import Database, Direct, Fault, Transaction, Writer
 from jobwarden.store.ids import new_ids
 from jobwarden.views.batches import BatchLine, shown
@@ -49,6 +50,7 @@ class Clerk:
 
     def __init__(self, settings: Settings, hooks: Sequence[Hooks]) -> None:
         self.database, self._hooks = Database(settings), hooks
+        self.schedules = ScheduleClerk(self.database, self._repeated)
 
     def submit(self, calls: Calls, connection: Any, chunk: int) -> Sequence[Enqueued]:
         """Enqueue calls in one transaction: the caller's if ``connection`` is given, else one of their own."""

@@ -87,7 +87,9 @@ class Settings(BaseModel):
         description="Folder for outcome files and spools, best in memory; unset: $XDG_RUNTIME_DIR/jobwarden, "
         "/run/jobwarden, /dev/shm or the temporary folder, the first that can be used.",
     )
-    lanes: Names = Field(("default",), min_length=1, description="Lanes a worker serves, in order; commas in the env.")
+    lanes: Names = Field(
+        ("default", "scheduled"), min_length=1, description="Lanes a worker serves, in order; commas in the env."
+    )
     capacity: Count = Field(
         default_factory=default_capacity, description="Attempts a worker runs at once; default: twice the processors."
     )
@@ -109,6 +111,9 @@ class Settings(BaseModel):
         90.0,
         description="Seconds without reaching the database after which a host ends its own attempts, so that nobody "
         "runs them twice; must end well before death_budget.",
+    )
+    late_after: Pause = Field(
+        60.0, description="Seconds after which an occurrence of a schedule that nobody has looked at counts as missed."
     )
     log_flush_interval: Pause = Field(0.25, description="Seconds between commits of the lines that running jobs wrote.")
     results_max_bytes: int = Field(65536, ge=2, description="Largest result that is kept, in bytes of JSON.")

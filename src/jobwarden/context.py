@@ -40,6 +40,10 @@ class Inquiry(Protocol):
         """The result of the dependency with that key in the job's batch; raises LookupError if there is none."""
         ...
 
+    def neighbours(self, job_id: str) -> tuple[datetime | None, datetime | None]:
+        """The occurrences of the job's schedule before and after the one that it stands for."""
+        ...
+
     def lost_attempt(self, job_id: str, number: int) -> LostAttempt:
         """The last attempt before this number that was there to run the job; raises LookupError if there is none."""
         ...
@@ -152,6 +156,19 @@ class Context:
         """The instant (in UTC) of the schedule's occurrence that it stands for."""
         text = self._claim.get("scheduled_for")
         return datetime.fromisoformat(text) if text else None
+
+    @property
+    def previous_scheduled_for(self) -> datetime | None:
+        """The occurrence before ``scheduled_for``, by the schedule as it is now; None for the first, or without one."""
+        return self._neighbours()[0]
+
+    @property
+    def next_scheduled_for(self) -> datetime | None:
+        """The occurrence after ``scheduled_for``, by the schedule as it is now; None if there is none."""
+        return self._neighbours()[1]
+
+    def _neighbours(self) -> tuple[datetime | None, datetime | None]:
+        return self._inquiry().neighbours(self.job_id) if self.scheduled_for is not None else (None, None)
 
     # -- what it says
 

@@ -14,6 +14,7 @@
     ├── ScheduleRefused (ValueError)
     ├── UnknownJob (LookupError)
     ├── IdempotencyConflict
+    ├── CommandFailed
     ├── ResultRefused
     │   ├── ResultTooLarge · ResultUnstorable
     ├── UnsupportedConnection (TypeError)
@@ -132,6 +133,10 @@ class UnknownJob(JobWardenError, LookupError):
 class IdempotencyConflict(JobWardenError):
     """The idempotency key {key!r} belongs to job {job_id} ({job}) with different {differs}: use another key, or pass
     what that job was enqueued with."""
+
+
+class CommandFailed(JobWardenError):
+    """The command {name!r} failed with {how}: its output is in the job's log."""
 
 
 class ResultRefused(JobWardenError):

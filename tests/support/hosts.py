@@ -183,6 +183,15 @@ class Reaper(Worker):
         return self
 
 
+class Scheduler(Worker):
+    """A scheduler as a process of its own, of an application if one is named."""
+
+    def __init__(self, url: str, runtime_dir: Path, app: str | None = None, **wishes: Any) -> None:
+        super().__init__(url, runtime_dir, **wishes)
+        named = ["-A", app] if app else []
+        self._command = [sys.executable, "-m", "jobwarden.cli", *named, "schedule"]
+
+
 #: Put before a command: it runs in a PID namespace of its own, and ends with this process.
 IN_OWN_PIDS = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 #: As well, below an init that reaps: so it may be killed there, and may end without all the others.

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
 from pydantic import BaseModel
 
-from jobwarden.declare import default_name, define
+from jobwarden.declare import define
 from jobwarden.domain.draft import Draft, Enqueued
 from jobwarden.domain.orders import Order
 from jobwarden.domain.states import JobState
@@ -311,12 +314,12 @@ def test_idempotent_has_no_default() -> None:
     assert str(caught.value).count(". ") == 1
 
 
-def test_a_script_names_its_jobs_as_a_worker_would_import_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    def sample() -> None: ...
-
-    sample.__module__ = "__main__"
-    assert default_name(sample).split(":")[0] in ("pytest", "__main__", "_jb_pytest_runner")
-    assert not default_name(sample).startswith("__main__:")
+def test_a_script_names_its_jobs_as_a_worker_would_import_them(tmp_path: Path) -> None:
+    script = "from jobwarden.declare import default_name\ndef sample() -> None: ...\nprint(default_name(sample))\n"
+    (tmp_path / "billing.py").write_text(script)
+    for command in (["billing.py"], ["-m", "billing"]):
+        run = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert run.stdout == "billing:sample\n"
 
 
 # -- services

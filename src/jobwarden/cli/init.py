@@ -45,7 +45,7 @@ SETTINGS = """\
 database_url = "sqlite:///jobwarden.db"
 # database_url = "postgresql://user:password@host/name"    # pip install 'jobwarden[postgres]'
 # database_url = "mysql://user:password@host/name"         # MariaDB too: pip install 'jobwarden[mysql]'
-lanes = ["default"]
+lanes = ["default", "scheduled"]
 """
 
 NEXT = """\

@@ -45,15 +45,19 @@ def _tags(context: click.Context, option: click.Parameter, given: tuple[str, ...
     return {name: value for name, _, value in pairs} or None
 
 
+params_option = click.option("--params", default="{}", callback=_params, metavar="JSON", help="The parameters by name.")
+tags_option = click.option("--tag", "tags", multiple=True, callback=_tags, metavar="NAME=VALUE", help="Repeatable.")
+
+
 @click.command()
 @click.argument("name")
-@click.option("--params", default="{}", callback=_params, metavar="JSON", help="The parameters by name.")
+@params_option
 @click.option("--lane")
 @click.option("--priority", type=int)
 @click.option("--delay", type=float, help="Seconds until it is due.")
 @click.option("--label", help="The shown name of this run.")
 @click.option("--key", "idempotency_key", help="Idempotency key: enqueued once for all who use the same.")
-@click.option("--tag", "tags", multiple=True, callback=_tags, metavar="NAME=VALUE", help="Repeatable.")
+@tags_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def enqueue(opening: Opening, /, name: str, params: dict[str, Any], as_json: bool, **options: Any) -> None:

@@ -45,9 +45,9 @@ def work(opening: Opening, /, **given: Any) -> int:
 def up(opening: Opening, /, **given: Any) -> int:
     """Prepare the database, then work.
 
-    All that one machine needs: the reapers run beside it.
+    All that one machine needs: the reapers and a scheduler run beside it.
     """
-    return _work(opening, given, migrate_first=True, beside=("global_reaper",))
+    return _work(opening, given, migrate_first=True, beside=("global_reaper", "scheduler"))
 
 
 def _work(opening: Opening, given: dict[str, Any], **wishes: Any) -> int:

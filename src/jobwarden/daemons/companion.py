@@ -25,10 +25,16 @@ class Companion:
     """One companion, started by the first `keep`. ``clock`` is monotonic."""
 
     def __init__(
-        self, role: str, settings: Settings, base: Path, narrator: Narrator, clock: Callable[[], float]
+        self,
+        role: str,
+        settings: Settings,
+        app: str,
+        base: Path,
+        narrator: Narrator,
+        clock: Callable[[], float],
     ) -> None:
         self._role, self._narrator, self._clock = role, narrator, clock
-        self._told = to_json({"role": role, "base": str(base), "settings": settings.dump()})
+        self._told = to_json({"role": role, "app": app, "base": str(base), "settings": settings.dump()})
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe = -1
         self._failures = 0

@@ -209,7 +209,10 @@ class _Worker:
     def _companions(self, settings: Settings, runtime: RuntimeDir) -> Iterator[list[Companion]]:
         """The daemons beside this worker; they see by themselves when it is gone, and go when their work is done."""
         wanted = (*(("local_reaper",) if settings.local_reaper else ()), *self._wishes.beside)
-        companions = [Companion(role, settings, runtime.base, self._narrator, self._loop.clock) for role in wanted]
+        companions = [
+            Companion(role, settings, self._wishes.app, runtime.base, self._narrator, self._loop.clock)
+            for role in wanted
+        ]
         try:
             yield companions
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 log = logging.getLogger("jobwarden")
 
@@ -141,6 +142,21 @@ class Narrator:
 
     def stalled(self, batch_id: str) -> None:
         log.error("batch %s was stalled with nothing to go on with it, which cannot happen: it goes on", batch_id)
+
+    def undeclared(self, app: str, why: str, seconds: float) -> None:
+        log.error(
+            "what %s declares is not known (%s): the schedules that are there go on, asked again in %.0f s",
+            app,
+            why,
+            seconds,
+        )
+
+    def schedules_declared(self, verb: str, names: Sequence[str]) -> None:
+        shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+        log.info("schedules %s as the application declares: %s", verb, shown)
+
+    def schedule_broken(self, name: str, why: str) -> None:
+        log.error("the schedule %s cannot be evaluated (%s): the others go on, it is tried again later", name, why)
 
     def unheard(self) -> None:
         log.warning("the database is away and nothing waits for it: this worker ends without telling it")

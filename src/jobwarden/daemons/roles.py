@@ -22,12 +22,14 @@ from setproctitle import setproctitle
 from jobwarden.config import Settings
 from jobwarden.daemons.blockade import Blockade
 from jobwarden.daemons.daemon import Daemon, DeclaredDead, Duty
+from jobwarden.daemons.declarations import Declarations
 from jobwarden.daemons.global_reaper import GlobalReaper
 from jobwarden.daemons.local_reaper import LocalReaper
 from jobwarden.daemons.loop import Loop
 from jobwarden.daemons.narrator import Narrator
 from jobwarden.daemons.notify import Systemd
 from jobwarden.daemons.outbox import Outbox
+from jobwarden.daemons.scheduler import Scheduler
 from jobwarden.domain.recovery import Backoff
 from jobwarden.errors import DatabaseReadOnly, DatabaseUnavailable
 from jobwarden.lifecycle.claim import Owner
@@ -43,16 +45,16 @@ _GLANCE = 0.5  # seconds that a look from the event loop may take
 _PATIENCE = Backoff(base=0.2, factor=1.6, cap=5.0)
 
 
-def run(role: str, settings: Settings, base: Path | None = None, parent: int = -1) -> int:
+def run(role: str, settings: Settings, app: str | None = None, base: Path | None = None, parent: int = -1) -> int:
     """Be that daemon until told to stop; the exit code.
 
-    ``base`` is where runtime directories are, ``parent`` a descriptor that ends when the worker does beside which it
-    was started (-1: it runs on its own).
+    ``app`` is the application whose declarations a scheduler keeps, ``base`` where runtime directories are, ``parent``
+    a descriptor that ends when the worker does beside which it was started (-1: it runs on its own).
     """
     identity.require_own_proc()
     where = base or default_base(settings.runtime_dir, os.environ)
     systemd = Systemd()
-    while (code := _Life(role, settings, where, parent, systemd).run()) is None:
+    while (code := _Life(role, settings, app, where, parent, systemd).run()) is None:
         continue
     return code
 
@@ -61,7 +63,7 @@ def run_beside(descriptor: int) -> int:
     """Be what a worker asks for over a pipe: one line that says what, and its end when the worker ends."""
     with open(descriptor, "rb", buffering=0, closefd=False) as pipe:
         told = from_json(_line(pipe))
-    return run(told["role"], Settings(**told["settings"]), Path(told["base"]), descriptor)
+    return run(told["role"], Settings(**told["settings"]), told["app"], Path(told["base"]), descriptor)
 
 
 def row(owner: Owner, role: str, meta: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,8 +93,10 @@ def enlist(database: Database, known: Mapping[str, Any]) -> None:
 class _Life:
     """One daemon from its registration to its end."""
 
-    def __init__(self, role: str, settings: Settings, base: Path, parent: int, systemd: Systemd) -> None:
-        self._systemd = systemd
+    def __init__(
+        self, role: str, settings: Settings, app: str | None, base: Path, parent: int, systemd: Systemd
+    ) -> None:
+        self._systemd, self._app = systemd, app
         self._role, self._settings, self._base, self._parent = role, settings, base, parent
         self._loop, self._narrator, self._outbox = Loop(), Narrator(), Outbox()
         self._signal: str | None = None
@@ -114,7 +118,7 @@ class _Life:
             self._settings,
             self._loop,
             self._outbox,
-            self._duty(owner),
+            self._duty(owner, database),
             lambda transaction: workers.register(transaction, known),
             self._narrator,
         )
@@ -139,7 +143,10 @@ class _Life:
                 return False
         return False
 
-    def _duty(self, owner: Owner) -> Duty:
+    def _duty(self, owner: Owner, database: Database) -> Duty:
+        if self._role == "scheduler":
+            declared = Declarations(self._app, self._narrator, self._loop.clock) if self._app else None
+            return Scheduler(owner, self._settings, self._outbox, self._narrator, declared, database.announce)
         if self._role == "global_reaper":
             return GlobalReaper(owner, self._settings, self._base, self._outbox, self._narrator)
         glancing = Database(self._settings.model_copy(update={"statement_timeout": _GLANCE}))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from typing import Any
 
 from jobwarden.domain.claims import Isolation
 from jobwarden.domain.recovery import Backoff, OnLost
@@ -44,6 +46,26 @@ class Draft:
     blocked_by: int = 0
     finalizer: bool = False
     tags: dict[str, str] = field(default_factory=dict)
+
+
+_DEFAULT_BACKOFF = Backoff()
+_DEFAULT_GRACE = 10.0
+
+
+def rare_columns(draft: Draft) -> dict[str, Any]:
+    """The columns that few drafts give: those in which it differs from the defaults."""
+    row: dict[str, Any] = {}
+    if draft.backoff != _DEFAULT_BACKOFF:
+        row["backoff"] = json.dumps(asdict(draft.backoff))
+    if draft.isolation is not Isolation.FORK:
+        row["isolation"] = draft.isolation.value
+    if draft.on_lost is not OnLost.AUTO:
+        row["on_lost"] = draft.on_lost.value
+    if draft.grace != _DEFAULT_GRACE:
+        row["grace_sec"] = draft.grace
+    if draft.reconciles:
+        row["reconciles"] = True
+    return row
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
-from jobwarden.domain.claims import Isolation
-from jobwarden.domain.draft import Draft, Enqueued
-from jobwarden.domain.recovery import Backoff, OnLost
+from jobwarden.domain.draft import Draft, Enqueued, rare_columns
 from jobwarden.errors import IdempotencyConflict
 from jobwarden.store.database import Transaction, Writer, encode, instant
 from jobwarden.store.jobs import by_id_statement, by_key_statement, insert_statements, pour, tag_statement
-
-_DEFAULT_BACKOFF = Backoff()
-_DEFAULT_GRACE = 10.0
 
 
 def enqueue(writer: Writer, drafts: Sequence[Draft], again: bool = False) -> list[Enqueued]:
@@ -79,17 +73,8 @@ def row_of(draft: Draft) -> dict[str, Any]:
         "delay": draft.delay,
         "due": draft.available_at and instant(draft.available_at),
         "created_by": draft.created_by,
+        **rare_columns(draft),
     }
-    if draft.backoff != _DEFAULT_BACKOFF:
-        row["backoff"] = json.dumps(asdict(draft.backoff))
-    if draft.isolation is not Isolation.FORK:
-        row["isolation"] = draft.isolation.value
-    if draft.on_lost is not OnLost.AUTO:
-        row["on_lost"] = draft.on_lost.value
-    if draft.grace != _DEFAULT_GRACE:
-        row["grace_sec"] = draft.grace
-    if draft.reconciles:
-        row["reconciles"] = True
     if draft.tags:
         row["tags"] = json.dumps(draft.tags)
     if draft.batch_id is not None:

@@ -5,12 +5,14 @@ answer what a handler asks. A seat whose supervisor lives and whose handler asks
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
 
 from jobwarden.domain.claims import LostAttempt, Purpose
 from jobwarden.domain.report import Outcome, Report
+from jobwarden.domain.schedule import timing_of
 from jobwarden.lifecycle.join import join
 from jobwarden.lifecycle.settle import Settlement, complete, settle_alone
 from jobwarden.process.runtime_dir import RuntimeDir
@@ -18,7 +20,7 @@ from jobwarden.process.spool import Spool
 from jobwarden.runner.outcome import Offsets
 from jobwarden.runner.shipping import ship
 from jobwarden.store.database import Database, Options
-from jobwarden.store.schema import attempts, dependencies, jobs
+from jobwarden.store.schema import attempts, dependencies, jobs, schedules
 from jobwarden.views.batches import BatchNow, now_of
 
 
@@ -66,6 +68,20 @@ class DatabaseInquiry:
         if row is None:
             raise LookupError(f"this job does not depend on a batch member with the key {key!r}")
         return row.result
+
+    def neighbours(self, job_id: str) -> tuple[datetime | None, datetime | None]:
+        """The occurrences of the job's schedule before and after its own; None for both once the schedule is gone."""
+        found = (
+            select(*schedules.c, jobs.c.scheduled_for)
+            .select_from(jobs.join(schedules, schedules.c.id == jobs.c.schedule_id))
+            .where(jobs.c.id == job_id)
+        )
+        with self._database.read() as transaction:
+            row = transaction.execute(found).one_or_none()
+        if row is None:
+            return None, None
+        timing = timing_of(row)
+        return timing.previous(row.scheduled_for), timing.next(row.scheduled_for)
 
     def lost_attempt(self, job_id: str, number: int) -> LostAttempt:
         """The last attempt before this number that was there to run the job; raises LookupError if there is none."""

@@ -51,6 +51,7 @@ _due = (
     .limit(bindparam("most"))
     .with_for_update(of=[schedules], skip_locked=True)
 )
+_next_due = select(func.min(schedules.c.next_due_at)).where(schedules.c.enabled)
 _their_job = jobs.alias("their_job")
 _counts = or_(schedules.c.parked_counts, _their_job.c.state != words(JobState.ORPHANED))
 _busy = (
@@ -89,6 +90,12 @@ _live = (
     )
     .order_by(schedule_runs.c.schedule_id, schedule_runs.c.occurrence_time)
 )
+
+
+def seconds_to_next(transaction: Transaction) -> float | None:
+    """Seconds until a schedule is due next, negative if one is; None if none ever is."""
+    moment = transaction.execute(_next_due).scalar_one()
+    return None if moment is None else (moment - transaction.now()).total_seconds()
 
 
 def take_due(transaction: Transaction, most: int) -> Sequence[Row[Any]]:
