@@ -89,7 +89,7 @@ def test(arguments: list[str]) -> int:
     """Run pytest; arguments go to it."""
     setup(arguments)
     env = {**os.environ, "TEST_SESSION_MARK": uuid.uuid4().hex}  # by which the tests know what they have started
-    return call([str(BIN / "python"), "-m", "pytest", "-n", str(SIDE_BY_SIDE), *arguments], env)
+    return call([str(BIN / "python"), "-m", "pytest", "-n", str(SIDE_BY_SIDE), "--dist", "worksteal", *arguments], env)
 
 
 def demo(arguments: list[str]) -> int:

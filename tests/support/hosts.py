@@ -53,7 +53,7 @@ class Worker:
         self.runtime_dir = runtime_dir
         self._log = runtime_dir / f"worker-{os.urandom(4).hex()}.log"
         self._command = [*before, sys.executable, "-c", _PROGRAM, app, json.dumps(wishes)]
-        self._cwd = cwd
+        self._cwd, self._apart = cwd, bool(before)
         self._env = {
             **os.environ,
             "JOBWARDEN_DATABASE_URL": url,
@@ -158,7 +158,8 @@ class Worker:
             return
         if self.running:
             self.tree()
-            self.process.send_signal(signal.SIGQUIT)
+            # Who made a PID namespace is signalled, not who runs in it: SIGKILL ends both, QUIT neither.
+            self.process.send_signal(signal.SIGKILL if self._apart else signal.SIGQUIT)
             try:
                 self.process.wait(10)
             except subprocess.TimeoutExpired:
