@@ -55,6 +55,7 @@ USAGE = """usage: python3 dev.py COMMAND [ARGUMENTS]
                     (--engine sqlite narrows the run, and says so; -n 0 runs them one after the other)
   demo [ARGUMENTS]  run `jobwarden demo`
   chaos [ARGUMENTS] run the kill campaign, see docs/how-to/chaos.md; --short runs all engines in five minutes
+  soak [ARGUMENTS]  run the schedules' soak: many schedules under schedulers that are killed and frozen
   lint              ruff, mypy, import contracts, pyright
   check             what CI runs: lint, the short kill campaign, then test
   run PROGRAM ...   run a program of .venv
@@ -68,6 +69,7 @@ def main(words: Sequence[str]) -> int:
         "test": test,
         "demo": demo,
         "chaos": chaos,
+        "soak": soak,
         "lint": lint,
         "check": check,
         "run": run,
@@ -102,6 +104,12 @@ def chaos(arguments: list[str]) -> int:
     """Run the kill campaign; arguments go to it."""
     setup(arguments)
     return call([str(BIN / "python"), "-m", "chaos", *arguments])
+
+
+def soak(arguments: list[str]) -> int:
+    """Run the schedules' soak; arguments go to it."""
+    setup(arguments)
+    return call([str(BIN / "python"), "-m", "chaos.soak", *arguments])
 
 
 def lint(arguments: list[str]) -> int:

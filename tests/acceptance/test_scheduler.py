@@ -166,7 +166,7 @@ def test_one_time_fires_once_and_a_wish_to_drain_ends_a_scheduler(
 
 
 @pytest.mark.any_engine
-def test_w09_a_scheduler_whose_statements_fail_for_good_ends_loudly(
+def test_w26_a_scheduler_whose_statements_fail_for_good_ends_loudly(
     app: JobWarden, rows: Factories, launch: Launch
 ) -> None:
     scheduler = launch()
