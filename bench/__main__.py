@@ -15,6 +15,7 @@ from bench.batches import cancel, chain, fan_out, join
 from bench.figures import Line
 from bench.machine import machine
 from bench.report import show
+from bench.schedules import tick
 from bench.site import Site
 from bench.steps import bulk, ledger, single
 from bench.whole import backlog, fork, latency, pool
@@ -31,6 +32,7 @@ MEASURES: dict[str, Any] = {
     "join": join,
     "chain": chain,
     "cancel": cancel,
+    "schedules": tick,
 }
 
 
