@@ -9,6 +9,10 @@ from tests.cli.conftest import Cli, ended
 from tests.support.waiting import eventually
 
 APP = ("-A", "jobs:app")
+_SCHEDULE = """
+from datetime import timedelta
+app.schedule("greeting", None, greet.bind("you all", 0.1), every=timedelta(seconds=1))
+"""
 QUICK = json.dumps({"name": "world", "seconds": 0.5})
 
 
@@ -40,12 +44,14 @@ def test_a_key_is_enqueued_once(cli: Cli) -> None:
 
 
 def test_up_serves_until_told_and_a_follower_sees_the_job_to_its_end(bare: Cli) -> None:
-    """The database is not there: `up` makes it."""
+    """The database is not there: `up` makes it, and fires what the application declares."""
     bare("init")
+    with (bare.folder / "jobs.py").open("a") as file:
+        file.write(_SCHEDULE)
     up = bare.start(*APP, "up", "--capacity", "2")
     try:
         eventually(lambda: bare("workers", "--json", code=None).out.strip() not in ("", "[]"), 60, interval=0.2)
-        params = json.dumps({"name": "you", "seconds": 4})
+        params = json.dumps({"name": "you", "seconds": 12})
         job_id = bare(*APP, "enqueue", "greet", "--params", params).out.strip()
         follower = bare.start("logs", job_id, "-f")
         [flight] = eventually(lambda: bare("ps", "--json").json, 30, interval=0.1)
@@ -53,6 +59,7 @@ def test_up_serves_until_told_and_a_follower_sees_the_job_to_its_end(bare: Cli) 
         said, _ = follower.communicate(timeout=60)
         assert follower.returncode == 0
         assert "hello, you" in said
+        eventually(lambda: "✓ succeeded" in bare("schedules").out, 60)
     finally:
         code, out = ended(up)
     assert code == 0, out

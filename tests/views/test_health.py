@@ -17,16 +17,20 @@ from jobwarden.domain.draft import Draft
 from jobwarden.domain.findings import Finding
 from jobwarden.domain.orders import Order, Verb, Verdict
 from jobwarden.domain.report import Outcome
+from jobwarden.domain.schedule import Definition
 from jobwarden.domain.states import Actor, AttemptState, WorkerState
+from jobwarden.domain.timing import Timing
 from jobwarden.lifecycle import operate
 from jobwarden.lifecycle.enqueue import enqueue
 from jobwarden.lifecycle.record import Record, Saying, record
+from jobwarden.lifecycle.schedules import By, put
 from jobwarden.store import schema
 from jobwarden.store.database import Database, after
 from jobwarden.store.ids import new_id
 from jobwarden.store.transition import move_jobs
-from jobwarden.views import health
+from jobwarden.views import health, health_batches, health_schedules
 from jobwarden.views.health import check
+from jobwarden.views.schedules import shown
 from tests.lifecycle.claimants import Claimant
 from tests.support.factories import Factories, Values
 
@@ -46,6 +50,14 @@ class World:
         with self.database.write() as transaction:
             enqueue(transaction, [draft])
         return self.factories.read(schema.jobs, draft.id)
+
+    def schedule(self, **columns: Any) -> str:
+        definition = Definition("nightly", "shop:pay", "{}", Timing(cron="0 3 * * *"))
+        with self.database.write() as transaction:
+            put(transaction, definition, By("ann"))
+            line = shown(transaction, "nightly")
+        self.forge(schema.schedules, line.id, **columns)
+        return line.id
 
     def running(self, **options: Any) -> Claim:
         job = self.job(**options)
@@ -305,6 +317,16 @@ def an_unkillable_process(world: World) -> Told:
     return "unkillable", claim.attempt_id, "Process 4242 on host.example could not be ended for 7 s"
 
 
+def a_schedule_that_nobody_looks_at(world: World) -> Told:
+    key = world.schedule(next_due_at=after(sa.literal_column("-90")))
+    return "schedule_unattended", key, "nightly has been due for 90 s and no scheduler looked"
+
+
+def a_schedule_that_cannot_be_evaluated(world: World) -> Told:
+    key = world.schedule(failures=3, last_error="the zone has vanished")
+    return "schedule_broken", key, "nightly cannot be evaluated: the zone has vanished"
+
+
 FORGERIES: list[Callable[[World], Told]] = [
     current_attempt_over,
     no_current_attempt,
@@ -330,6 +352,8 @@ FORGERIES: list[Callable[[World], Told]] = [
     a_dead_worker,
     an_unknown_worker,
     an_unkillable_process,
+    a_schedule_that_nobody_looks_at,
+    a_schedule_that_cannot_be_evaluated,
 ]
 
 
@@ -344,9 +368,9 @@ def test_w42_each_contradiction_is_named(world: World, forge: Callable[[World], 
 
 def test_the_page_names_every_rule() -> None:
     page = (Path(__file__).parents[2] / "docs" / "how-to" / "operate.md").read_text()
-    source = inspect.getsource(health)
+    source = "".join(map(inspect.getsource, (health, health_batches, health_schedules)))
     rules = set(re.findall(r'Finding\(\s*"(\w+)"', source))
-    assert len(rules) == 15
+    assert len(rules) == 19
     assert {rule for rule in rules if f"`{rule}`" not in page} == set()
 
 

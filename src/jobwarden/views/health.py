@@ -21,6 +21,7 @@ from jobwarden.domain.states import ENDED, IN_FLIGHT, LIVE_WORKER, WAITING, Acto
 from jobwarden.store.database import Transaction, age, encode, rows
 from jobwarden.store.schema import attempts, counters, events, jobs, logs, workers
 from jobwarden.views.health_batches import of_batches
+from jobwarden.views.health_schedules import of_schedules
 from jobwarden.views.rows import in_states
 
 _BITE = 500
@@ -43,6 +44,7 @@ def check(transaction: Transaction, deep: bool = False, silence: float = 10.0) -
     _take(found, _silent_workers(transaction, silence))
     _take(found, _unkillable(transaction))
     _take(found, of_batches(transaction, deep))
+    _take(found, of_schedules(transaction))
     _take(found, _miscounted(transaction) if deep else _running_miscounted(transaction, found))
     return [finding for findings in found.values() for finding in findings]
 
