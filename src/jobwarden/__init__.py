@@ -8,6 +8,7 @@ from jobwarden.batch_handle import BatchHandle
 from jobwarden.config import Settings
 from jobwarden.context import Context
 from jobwarden.domain.recovery import Backoff
+from jobwarden.domain.refs import Ref
 from jobwarden.domain.states import BatchState, JobState
 from jobwarden.domain.verdict import Threshold
 from jobwarden.errors import JobWardenError
@@ -38,6 +39,7 @@ __all__ = [
     "Outcome",
     "Park",
     "Provide",
+    "Ref",
     "Settings",
     "Snooze",
     "Stopped",

@@ -14,9 +14,10 @@ from pydantic_core import PydanticSerializationError, to_json
 from jobwarden.domain.dag import Node, finalizers, ordered
 from jobwarden.domain.verdict import Policy, Threshold
 from jobwarden.errors import BatchRefused
-from jobwarden.options import Bound
+from jobwarden.options import Bound, require_whole
 
 _KEY, _NAME = 200, 200
+_AFTERWARDS = "on_complete"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class Batch:
         self._submitter = submitter
         self._policy, self._threshold = _policy(self.name, failure_policy)
         self._params = _params(self.name, params)
-        self._created_by, self._on_complete = created_by, _bound(self.name, on_complete, "on_complete")
+        self._created_by, self._on_complete = created_by, _bound(self.name, on_complete, _AFTERWARDS)
         self._nodes: list[Node] = []
         self._calls: dict[str, Bound] = {}
 
@@ -83,7 +84,8 @@ class Batch:
     def add(self, call: Bound, key: str | None = None, *, after: Waits = (), after_completion: Waits = ()) -> Member:
         """Add a bound call as a member; gives what others name it by.
 
-        It waits until all of ``after`` succeeded and all of ``after_completion`` ended. Without a ``key`` it gets the
+        It waits until all of ``after`` succeeded, and all whose results its parameters refer to (`Ref`), and until all
+        of ``after_completion`` ended. Without a ``key`` it gets the
         job's short name and its number. Raises `BatchRefused`.
         """
         checked = _bound(self.name, call, key or "a member")
@@ -92,7 +94,9 @@ class Batch:
         if checked.terms.has_key:
             rule = f"the member {key or checked.job!r} has an idempotency key, which may belong to a job outside"
             raise BatchRefused(name=self.name, rule=rule, way_out="give its member key only")
-        node = Node(self._key(key, checked), self._keys(after), self._keys(after_completion))
+        referred = [ref.key for ref in (checked.refs or {}).values()]
+        needed = tuple(dict.fromkeys([*self._keys(after), *self._keys(referred)]))
+        node = Node(self._key(key, checked), needed, self._keys(after_completion))
         self._nodes.append(node)
         if node.key not in self._calls:
             self._calls[node.key] = checked
@@ -188,5 +192,7 @@ def _params(name: str, params: Any) -> str | None:
 
 def _bound(name: str, call: Any, what: str) -> Bound | None:
     if call is None or isinstance(call, Bound):
+        if call is not None and what == _AFTERWARDS:
+            require_whole(call)
         return call
     raise BatchRefused(name=name, rule=f"{what} is {call!r} and no bound call", way_out="pass job.bind(...)")

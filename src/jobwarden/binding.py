@@ -16,7 +16,7 @@ import json
 import socket
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -35,6 +35,7 @@ from pydantic_core import (
 )
 from typing_extensions import TypedDict
 
+from jobwarden.domain.refs import MARK, Ref, refs_in
 from jobwarden.errors import (
     BindingError,
     DefinitionError,
@@ -153,7 +154,24 @@ class Binder:
             self._explain(error, found, "after its way through JSON ")
         if back != found:
             self._compare(found, back)
+        if MARK in text:
+            self._refuse_forged(text)
         return text, back
+
+    def apart(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Ref]]:
+        """The arguments by name: those that are values, and those that refer; raises a `BindingError`."""
+        values = self._named(args, kwargs)
+        refs = {name: value for name, value in values.items() if isinstance(value, Ref)}
+        for name, ref in refs.items():
+            if name not in self._names:
+                raise UnknownParam(job=self.job, param=name, known=self._known(name))
+            if not all(isinstance(part, str | int) for part in (ref.key, *ref.path)):
+                self._unstorable(name, ref, ("its path has what is no name and no index", "give texts and numbers"))
+        return {name: value for name, value in values.items() if name not in refs}, refs
+
+    def without(self, names: Collection[str]) -> Binder:
+        """A binder of the other parameters alone."""
+        return Binder(self.job, tuple(param for param in self.params if param.name not in names), self._injected)
 
     def load(self, params: str | bytes) -> dict[str, Any]:
         """Stored JSON text as arguments by name; raises a `BindingError` if it does not fit the code."""
@@ -219,6 +237,11 @@ class Binder:
             if exact and not _same(value, back[name]):
                 rule = f"after its way through JSON it would reach the job as {_short(back[name])}"
                 self._unstorable(name, value, (rule, "annotate the parameter with its precise type, or pass JSON data"))
+
+    def _refuse_forged(self, text: str) -> None:
+        for name, ref in refs_in(json.loads(text)).items():
+            rule = f"a mapping of {MARK!r} alone stands for the result of another member"
+            self._unstorable(name, ref, (rule, "use another name in it, or pass Ref(...)"))
 
     # -- refusals
 

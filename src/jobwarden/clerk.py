@@ -28,7 +28,7 @@ from jobwarden.hooks import Hooks, call_all
 from jobwarden.lifecycle import batches, operate
 from jobwarden.lifecycle.enqueue import enqueue, enqueue_alike
 from jobwarden.lifecycle.join import join, join_async
-from jobwarden.options import Bound, Terms
+from jobwarden.options import Bound, Terms, require_whole
 from jobwarden.schedule_clerk import ScheduleClerk
 from jobwarden.store.database import Database, Direct, Fault, Transaction, Writer
 from jobwarden.store.ids import new_ids
@@ -168,6 +168,9 @@ class _Order:
     """Calls with their ids, made once: writing them again writes the same jobs."""
 
     def __init__(self, calls: Calls, chunk: int) -> None:
+        for call, _ in calls:
+            if call.refs:
+                require_whole(call)
         self.calls, self._chunk = calls, chunk
         self._ids = new_ids(len(calls))
         self._is_plain = not any(terms.has_key or terms.tags or call.promoted for call, terms in calls)

@@ -21,6 +21,7 @@ from pydantic_core import PydanticSerializationError, to_json
 from jobwarden.binding import Binder, Signature, hints_of, read_signature
 from jobwarden.domain.draft import Enqueued
 from jobwarden.domain.recovery import Backoff
+from jobwarden.domain.refs import Ref, with_refs
 from jobwarden.errors import DefinitionError, InvalidOption, ResultTooLarge, ResultUnstorable
 from jobwarden.handle import Handles, JobHandle
 from jobwarden.hooks import Hooks, call_all
@@ -236,9 +237,17 @@ class JobDefinition(Generic[P, C, R]):
 
     def bound(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], terms: Terms) -> Bound:
         """A checked call on given terms."""
+        if Ref in map(type, args) or Ref in map(type, kwargs.values()):
+            return self._bound_later(args, kwargs, terms)
         text, values = self._binder.bind(args, kwargs)
         tags = promoted(self.options.promote, values) if self.options.promote else None
         return Bound(self.name, text, terms, tags)
+
+    def _bound_later(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], terms: Terms) -> Bound:
+        """A call of which some parameters are another member's result: those are checked when it starts."""
+        given, refs = self._binder.apart(args, kwargs)
+        text, values = self._binder.without(refs).bind((), given)
+        return Bound(self.name, with_refs(text, refs), terms, promoted(self.options.promote, values) or None, refs)
 
     # -- running it, in the child
 

@@ -15,7 +15,8 @@ from typing import Any
 from jobwarden.domain.claims import Isolation
 from jobwarden.domain.draft import Draft
 from jobwarden.domain.recovery import Backoff, OnLost
-from jobwarden.errors import InvalidOption
+from jobwarden.domain.refs import Ref
+from jobwarden.errors import InvalidOption, UnstorableParam
 
 _MEMORY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?b?)\s*\Z", re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
@@ -75,13 +76,21 @@ if _DRAFT[:3] != ["id", "job", "params"] or _DRAFT[-1] != "tags":
 class Bound:
     """A checked call of a job that is not enqueued yet, for bulk, batches and schedules. Never changed once made.
 
-    ``params`` is JSON text by parameter name; ``promoted`` are the tags that its parameters became.
+    ``params`` is JSON text by parameter name; ``promoted`` are the tags that its parameters became, ``refs`` those of
+    its parameters that refer to another member of its batch.
     """
 
-    __slots__ = ("job", "params", "promoted", "terms")
+    __slots__ = ("job", "params", "promoted", "refs", "terms")
 
-    def __init__(self, job: str, params: str, terms: Terms, promoted: Mapping[str, str] | None = None) -> None:
-        self.job, self.params, self.terms, self.promoted = job, params, terms, promoted
+    def __init__(
+        self,
+        job: str,
+        params: str,
+        terms: Terms,
+        promoted: Mapping[str, str] | None = None,
+        refs: Mapping[str, Ref] | None = None,
+    ) -> None:
+        self.job, self.params, self.terms, self.promoted, self.refs = job, params, terms, promoted, refs
 
     def __repr__(self) -> str:
         return f"Bound({self.job!r}, {self.params})"
@@ -91,6 +100,14 @@ class Bound:
         terms = terms or self.terms
         tags = {**self.promoted, **terms.tags} if self.promoted else terms.tags
         return _draft(job_id, self.job, self.params, *terms.rest, tags)
+
+
+def require_whole(call: Bound) -> None:
+    """Raise `UnstorableParam` for a call that refers to another member's result, where there is none."""
+    for name, ref in (call.refs or {}).items():
+        rule = "only a member of a batch can refer to another's result"
+        way_out = "add the call to a batch, or pass the value itself"
+        raise UnstorableParam(job=call.job, param=name, value=ref, rule=rule, way_out=way_out)
 
 
 # -- checks -----------------------------------------------------------------------------------------------------------

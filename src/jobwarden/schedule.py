@@ -21,7 +21,7 @@ from jobwarden.domain.schedule import Definition
 from jobwarden.domain.timing import Timing, checked
 from jobwarden.errors import InvalidOption, ScheduleRefused
 from jobwarden.handle import JobHandle
-from jobwarden.options import Bound
+from jobwarden.options import Bound, require_whole
 from jobwarden.options import checked as checked_options
 
 E = TypeVar("E", bound=StrEnum)
@@ -66,6 +66,7 @@ def define(name: str, when: str | datetime | None, call: Bound | None, given: Ma
     _check_words(name, given)
     if not isinstance(call, Bound):
         raise ScheduleRefused(name=name, rule=f"{call!r} is no bound call", way_out="give job.bind(...)")
+    require_whole(call)
     draft = call.draft("")
     _check_call(name, draft)
     options = {

@@ -7,10 +7,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from jobwarden import BatchState, JobWarden
+from jobwarden import BatchState, JobWarden, Ref
 from jobwarden.store.schema import turns
 from jobwarden.views.batches import members_of
-from tests.acceptance.conftest import Start
+from tests.acceptance.conftest import QUICK, Start
 from tests.support.factories import Factories
 from tests.support.hosts import PATIENCE, await_state
 from tests.support.waiting import eventually
@@ -65,3 +65,27 @@ def test_the_leading_reaper_goes_on_with_a_stalled_batch_and_says_so(app: JobWar
 def _members(app: JobWarden, batch_id: str) -> list[Any]:
     with app.database.read() as transaction:
         return members_of(transaction, batch_id)
+
+
+def test_a_param_that_refers_to_a_result_is_given_it_at_the_start_and_checked_then(
+    app: JobWarden, start: Start
+) -> None:
+    succeed, takes = app.find("succeed"), app.find("takes_model")
+    order = {"number": 7, "amount": "1.50", "lines": ["a"]}
+    batch = app.batch("refers")
+    batch.add(app.bind("give_back", {"value": {"orders": [order]}}), key="orders")
+    batch.add(takes.bind(Ref("orders", "orders", 0)), key="fits")
+    batch.add(succeed.bind(Ref("orders", "orders", 0, "number")), key="whole")
+    batch.add(succeed.bind(Ref("orders", "orders", 0, "lines")), key="misfits")
+    batch.add(succeed.bind(Ref("orders", "nothing")), key="nothing")
+    start(capacity=4, env=QUICK)
+    handle = batch.enqueue()
+    assert handle.wait(PATIENCE).state is BatchState.PARTIAL
+    jobs = {member.key: app.job_handle(member.id).refresh() for member in _members(app, handle.id)}
+    assert jobs["fits"].result["order"]["number"] == 7
+    assert jobs["whole"].result == 7
+    why = {key: str(jobs[key].error) for key in ("misfits", "nothing")}
+    assert "should be a valid integer" in why["misfits"]
+    assert "the result of 'orders' has no orders['nothing']" in why["nothing"]
+    again = app.rerun(jobs["whole"].id, force=True)
+    assert await_state(again, "succeeded").result == 7, "a new run outside the batch refers to the same"

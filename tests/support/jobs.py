@@ -132,6 +132,11 @@ async def async_sleep(seconds: float = 0.01) -> str:
 
 
 @_job(idempotent=True)
+def give_back(value: Any) -> Any:
+    return value
+
+
+@_job(idempotent=True)
 def takes_model(order: Order) -> dict[str, Any]:
     return {"kind": type(order).__name__, "double": order.amount * 2, "order": order}
 

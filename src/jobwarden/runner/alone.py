@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from jobwarden.domain.claims import LostAttempt, Purpose
 from jobwarden.domain.report import Outcome, Report
@@ -19,9 +19,17 @@ from jobwarden.process.runtime_dir import RuntimeDir
 from jobwarden.process.spool import Spool
 from jobwarden.runner.outcome import Offsets
 from jobwarden.runner.shipping import ship
-from jobwarden.store.database import Database, Options
+from jobwarden.store.database import Database, Id, Options
 from jobwarden.store.schema import attempts, dependencies, jobs, schedules
 from jobwarden.views.batches import BatchNow, now_of
+
+_job = bindparam("job", type_=Id)
+_upstream = (
+    select(jobs.c.result)
+    .select_from(dependencies.join(jobs, jobs.c.id == dependencies.c.depends_on_job_id))
+    .where(dependencies.c.job_id == _job, jobs.c.batch_key == bindparam("key"))
+)
+_origin = select(jobs.c.rerun_of).where(jobs.c.id == _job)
 
 
 class SettlesAlone:
@@ -57,17 +65,18 @@ class DatabaseInquiry:
             return now_of(transaction, batch_id)
 
     def upstream(self, job_id: str, key: str) -> Any:
-        """The result of the dependency with that key; raises LookupError if the job does not depend on it."""
-        found = (
-            select(jobs.c.result)
-            .select_from(dependencies.join(jobs, jobs.c.id == dependencies.c.depends_on_job_id))
-            .where(dependencies.c.job_id == job_id, jobs.c.batch_key == key)
-        )
+        """The result of the dependency with that key; raises LookupError if the job does not depend on it.
+
+        A job that is a new run of another has the dependencies of that one.
+        """
+        origin: str | None = job_id
         with self._database.read() as transaction:
-            row = transaction.execute(found).one_or_none()
-        if row is None:
-            raise LookupError(f"this job does not depend on a batch member with the key {key!r}")
-        return row.result
+            while origin is not None:
+                row = transaction.execute(_upstream, job=origin, key=key).one_or_none()
+                if row is not None:
+                    return row.result
+                origin = transaction.execute(_origin, job=origin).scalar_one_or_none()
+        raise LookupError(f"this job does not depend on a batch member with the key {key!r}")
 
     def neighbours(self, job_id: str) -> tuple[datetime | None, datetime | None]:
         """The occurrences of the job's schedule before and after its own; None for both once the schedule is gone."""

@@ -256,7 +256,7 @@ class Child:
     def _start_and_run(self, claim: Frame, begin: tuple[int, int]) -> dict[str, Any] | None:
         attempt = self._attempt
         assert attempt is not None
-        call, report = handler.load(attempt.job, claim["params"])
+        call, report = handler.load(attempt.job, claim["params"], attempt.context.upstream)
         if report is not None:
             return report
         if claim["attempt_id"] in self._stopped:

@@ -10,17 +10,19 @@ import os
 import sys
 import sysconfig
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Protocol
 
 from jobwarden.context import Context
+from jobwarden.domain.refs import resolved
 from jobwarden.errors import BindingError, ResultRefused
 from jobwarden.outcomes import Cancel, Ending, Fail, Finding, Outcome, Park, Snooze, Stopped
 from jobwarden.process.spool import clean
 
 TRACE_LIMIT = 8000
 _HEAD = 2000
+_READ_AGAIN = 2.0  # seconds
 _MESSAGE_LIMIT = 4000
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _OURS = (os.path.join(_PACKAGE, "runner", ""), os.path.join(_PACKAGE, "jobs.py"))
@@ -58,10 +60,19 @@ class Job(Protocol):
         ...
 
 
-def load(job: Job, params: str) -> tuple[Any, dict[str, Any] | None]:
-    """The call, or the report of why there can be none; the handler was not entered then."""
+def load(job: Job, params: str, result_of: Callable[[str], Any]) -> tuple[Any, dict[str, Any] | None]:
+    """The call, or the report of why there can be none; the handler was not entered then.
+
+    ``result_of`` gives the result of another member of the batch, for params that refer to one.
+    """
     try:
-        return job.load(params), None
+        whole = resolved(params, result_of)
+    except LookupError as error:
+        return None, _failed(error, f"its params refer to what is not there: {error.args[0]}", retryable=False)
+    except Exception as error:  # the database is away, say
+        return None, unstarted(f"what its params refer to could not be read: {error}", _READ_AGAIN)
+    try:
+        return job.load(whole), None
     except BindingError as error:
         return None, _failed(error, f"the params do not fit the job as it is declared here: {error}", retryable=False)
     except Exception as error:
