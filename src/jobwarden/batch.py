@@ -5,7 +5,7 @@ Everything is checked before a row is written; then all of it is written in one 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -54,32 +54,17 @@ class Submitter(Protocol):
         ...
 
 
-class Batch:
-    """A batch that is being built; made by ``JobWarden.batch(...)``."""
+class Members:
+    """Members of a batch to be, each with its key and what it waits for."""
 
-    def __init__(
-        self,
-        submitter: Submitter,
-        name: str,
-        failure_policy: str | Threshold = "continue",
-        *,
-        params: Any = None,
-        created_by: str | None = None,
-        on_complete: Bound | None = None,
-    ) -> None:
-        self.name = _checked_name(name)
-        self._submitter = submitter
-        self._policy, self._threshold = _policy(self.name, failure_policy)
-        self._params = _params(self.name, params)
-        self._created_by, self._on_complete = created_by, _bound(self.name, on_complete, _AFTERWARDS)
+    def __init__(self, name: str, mark: str = "") -> None:
+        """``mark`` tells the keys that are made up here from those that are made up elsewhere for the same batch."""
+        self._of, self._mark = name, mark
         self._nodes: list[Node] = []
         self._calls: dict[str, Bound] = {}
 
     def __len__(self) -> int:
         return len(self._nodes)
-
-    def __repr__(self) -> str:
-        return f"<batch {self.name!r} of {len(self)} members>"
 
     def add(self, call: Bound, key: str | None = None, *, after: Waits = (), after_completion: Waits = ()) -> Member:
         """Add a bound call as a member; gives what others name it by.
@@ -88,12 +73,12 @@ class Batch:
         of ``after_completion`` ended. Without a ``key`` it gets the
         job's short name and its number. Raises `BatchRefused`.
         """
-        checked = _bound(self.name, call, key or "a member")
+        checked = _bound(self._of, call, key or "a member")
         if checked is None:
-            raise BatchRefused(name=self.name, rule="a member is None", way_out="add job.bind(...)")
+            raise BatchRefused(name=self._of, rule="a member is None", way_out="add job.bind(...)")
         if checked.terms.has_key:
             rule = f"the member {key or checked.job!r} has an idempotency key, which may belong to a job outside"
-            raise BatchRefused(name=self.name, rule=rule, way_out="give its member key only")
+            raise BatchRefused(name=self._of, rule=rule, way_out="give its member key only")
         referred = [ref.key for ref in (checked.refs or {}).values()]
         needed = tuple(dict.fromkeys([*self._keys(after), *self._keys(referred)]))
         node = Node(self._key(key, checked), needed, self._keys(after_completion))
@@ -113,6 +98,47 @@ class Batch:
         """Add calls that run side by side once ``after`` succeeded."""
         upstream = list(_several(after))
         return [self.add(call, after=upstream) for call in calls]
+
+    def _key(self, key: str | None, call: Bound) -> str:
+        if key is None:
+            return f"{call.job.rpartition(':')[2].rpartition('.')[2][:170]}-{self._mark}{len(self._nodes) + 1}"
+        if not isinstance(key, str) or not 0 < len(key) <= _KEY or "\0" in key:
+            rule = f"the key {key!r} is no text of 1 to {_KEY} characters"
+            raise BatchRefused(name=self._of, rule=rule, way_out="give another key")
+        return key
+
+    def _keys(self, given: Waits) -> tuple[str, ...]:
+        keys = []
+        for each in _several(given):
+            if not isinstance(each, (Member, str)):
+                rule = f"{each!r} is neither a member nor a key"
+                raise BatchRefused(name=self._of, rule=rule, way_out="pass what add() gave, or its key")
+            keys.append(each if isinstance(each, str) else each.key)
+        return tuple(keys)
+
+
+class Batch(Members):
+    """A batch that is being built; made by ``JobWarden.batch(...)``."""
+
+    def __init__(
+        self,
+        submitter: Submitter,
+        name: str,
+        failure_policy: str | Threshold = "continue",
+        *,
+        params: Any = None,
+        created_by: str | None = None,
+        on_complete: Bound | None = None,
+    ) -> None:
+        super().__init__(_checked_name(name))
+        self.name = self._of
+        self._submitter = submitter
+        self._policy, self._threshold = _policy(self.name, failure_policy)
+        self._params = _params(self.name, params)
+        self._created_by, self._on_complete = created_by, _bound(self.name, on_complete, _AFTERWARDS)
+
+    def __repr__(self) -> str:
+        return f"<batch {self.name!r} of {len(self)} members>"
 
     def enqueue(self, connection: Any = None) -> Any:
         """Write the batch with all of its members, in the caller's transaction if ``connection`` is given.
@@ -136,22 +162,70 @@ class Batch:
             finalizers=frozenset(finalizers(nodes)),
         )
 
-    def _key(self, key: str | None, call: Bound) -> str:
-        if key is None:
-            return f"{call.job.rpartition(':')[2].rpartition('.')[2][:180]}-{len(self._nodes) + 1}"
-        if not isinstance(key, str) or not 0 < len(key) <= _KEY or "\0" in key:
-            rule = f"the key {key!r} is no text of 1 to {_KEY} characters"
-            raise BatchRefused(name=self.name, rule=rule, way_out="give another key")
-        return key
 
-    def _keys(self, given: Waits) -> tuple[str, ...]:
-        keys = []
-        for each in _several(given):
-            if not isinstance(each, (Member, str)):
-                rule = f"{each!r} is neither a member nor a key"
-                raise BatchRefused(name=self.name, rule=rule, way_out="pass what add() gave, or its key")
-            keys.append(each if isinstance(each, str) else each.key)
-        return tuple(keys)
+class CurrentBatch(Members):
+    """The batch of a member that runs: as it stands, and to be grown.
+
+    What is added is written in one transaction with the success of the member that added it, or, by `enqueue`, at
+    once. It may wait for any member by its key. A batch is not over while a member runs that can still grow it.
+    """
+
+    def __init__(self, now: Any, mark: str, write: Callable[[Sequence[Node], Sequence[Bound]], int]) -> None:
+        super().__init__(now.name or now.id, f"{mark}-")
+        self.now, self._write = now, write
+        self._sent = 0
+
+    def __repr__(self) -> str:
+        return f"<batch {self._of!r}, {self.now.state}, {self._open} members to be added>"
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+        return str(self.now.id)
+
+    @property
+    def name(self) -> str | None:
+        """Its name."""
+        name: str | None = self.now.name
+        return name
+
+    @property
+    def state(self) -> str:
+        """Its state."""
+        return str(self.now.state)
+
+    @property
+    def params(self) -> Any:
+        """Its params."""
+        return self.now.params
+
+    @property
+    def counts(self) -> Any:
+        """Its members: total, pending, running, succeeded, failed, canceled."""
+        return self.now.counts
+
+    @property
+    def failures(self) -> Any:
+        """Its members that ended without success, each with key, state and error."""
+        return self.now.failures
+
+    def enqueue(self) -> int:
+        """Write what was added, now, and whatever becomes of this run; gives how many members are new.
+
+        A member that is there with the same key, job and params is taken for the same. Raises `BatchRefused` and its
+        kind, or `FencedOut`.
+        """
+        nodes, calls = self.pending()
+        return self._write(nodes, calls) if nodes else 0
+
+    def pending(self) -> tuple[Sequence[Node], Sequence[Bound]]:
+        """What was added and not written yet; it counts as written from here on."""
+        nodes, self._sent = self._nodes[self._sent :], len(self._nodes)
+        return nodes, [self._calls[node.key] for node in nodes]
+
+    @property
+    def _open(self) -> int:
+        return len(self._nodes) - self._sent
 
 
 def _several(given: Waits) -> Iterator[Upstream]:

@@ -12,7 +12,7 @@ import logging
 import math
 import mimetypes
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -20,8 +20,11 @@ from typing import Any, Protocol
 
 from pydantic_core import to_json
 
+from jobwarden.batch import CurrentBatch
 from jobwarden.domain.claims import LostAttempt, Purpose
+from jobwarden.domain.dag import Node
 from jobwarden.errors import ArtifactRefused, ResultTooLarge
+from jobwarden.options import Bound
 from jobwarden.outcomes import Stopped
 from jobwarden.store.ids import new_id
 
@@ -46,6 +49,21 @@ class Inquiry(Protocol):
 
     def lost_attempt(self, job_id: str, number: int) -> LostAttempt:
         """The last attempt before this number that was there to run the job; raises LookupError if there is none."""
+        ...
+
+    def grow(
+        self,
+        claim: Mapping[str, Any],
+        nodes: Sequence[Node],
+        calls: Sequence[Bound],
+        *,
+        success: bool = False,
+        result: str | None = None,
+    ) -> int:
+        """Add members to the job's batch; with ``success`` the attempt is settled so in the same transaction.
+
+        Gives how many are new. Raises `BatchRefused` and its kind, or `FencedOut`.
+        """
         ...
 
     def complete(self, connection: Any, claim: Mapping[str, Any], result: str | None) -> None:
@@ -88,12 +106,13 @@ class Context:
     """One attempt, as its handler sees it. A handler gets it by annotating a parameter with this class."""
 
     __jobwarden_context__ = True
-    __slots__ = ("_channel", "_claim", "_given", "_inquiry", "_log", "_saw_stop", "_step")
+    __slots__ = ("_batch", "_channel", "_claim", "_given", "_inquiry", "_log", "_saw_stop", "_step")
 
     def __init__(self, claim: Mapping[str, Any], channel: Channel, inquiry: Callable[[], Inquiry]) -> None:
         self._claim = claim
         self._channel = channel
         self._inquiry = inquiry
+        self._batch: CurrentBatch | None = None
         self._given: tuple[Any] | None = None
         self._log: logging.Logger | None = None
         self._saw_stop = False
@@ -232,13 +251,22 @@ class Context:
 
     # -- what needs the database
 
-    def batch(self) -> Any:
-        """The batch this job belongs to, as it stands now, or None.
+    def batch(self) -> CurrentBatch:
+        """The batch this job belongs to, as it stands now; raises LookupError if it is no member of one.
 
         It has name, state, params, ``counts`` (total, pending, running, succeeded, failed, canceled) and ``failures``,
-        each with key, state and error.
+        each with key, state and error. What is added to it is written in one transaction with this run's success.
         """
-        return self._inquiry().batch(self.batch_id) if self.batch_id is not None else None
+        if self.batch_id is None:
+            raise LookupError("this job is no member of a batch")
+        now = self._inquiry().batch(self.batch_id)
+        if self._batch is None:
+            self._batch = CurrentBatch(now, self.job_id[-8:], self._grow)
+        self._batch.now = now
+        return self._batch
+
+    def _grow(self, nodes: Sequence[Node], calls: Sequence[Bound]) -> int:
+        return self._inquiry().grow(self._claim, nodes, calls)
 
     def upstream(self, key: str) -> Any:
         """The result of the batch member ``key`` that this job waited for; raises LookupError if there is none."""
@@ -265,6 +293,12 @@ class Context:
         self._given = (result,)
 
     # -- for the runner
+
+    def settle_with_growth(self, result: str | None) -> None:
+        """Record success, with its result as JSON text, in one transaction with what was added to the batch."""
+        nodes, calls = self._batch.pending() if self._batch is not None else ((), ())
+        if nodes:
+            self._inquiry().grow(self._claim, nodes, calls, success=True, result=result)
 
     @property
     def given_result(self) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
 from jobwarden import BatchState, JobWarden, Ref
@@ -89,3 +90,36 @@ def test_a_param_that_refers_to_a_result_is_given_it_at_the_start_and_checked_th
     assert "the result of 'orders' has no orders['nothing']" in why["nothing"]
     again = app.rerun(jobs["whole"].id, force=True)
     assert await_state(again, "succeeded").result == 7, "a new run outside the batch refers to the same"
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("mishap", ["", "killed", "fails"])
+def test_a_member_grows_its_batch_once_whatever_happens_to_it(
+    app: JobWarden, rows: Factories, start: Start, at_once: bool, mishap: str
+) -> None:
+    batch = app.batch("grows")
+    batch.add(app.bind("grow", {"parts": [3, 5, 8], "at_once": at_once, "mishap": mishap}), "grow")
+    batch.add(app.bind("ask_batch"), "end", after_completion="grow")
+    start(capacity=4, env=QUICK)
+    handle = batch.enqueue()
+    assert handle.wait(PATIENCE).state is BatchState.SUCCEEDED
+    jobs = {member.key: app.job_handle(member.id).refresh() for member in _members(app, handle.id)}
+    grower = jobs.pop("grow")
+    assert len(rows.attempts_of(grower.id)) == (2 if mishap else 1)
+    names = [f"succeed-{grower.id[-8:]}-{n}" for n in (1, 2, 3)]
+    assert sorted(jobs) == sorted(["end", "sums", *names])
+    assert [jobs[name].result for name in names] == [3, 5, 8]
+    assert handle.counts.succeeded == handle.counts.total == 6
+
+
+@pytest.mark.any_engine
+def test_growth_that_is_refused_fails_the_grower_and_adds_nothing(app: JobWarden, start: Start) -> None:
+    batch = app.batch("grows")
+    batch.add(app.bind("grow", {"parts": [3], "mishap": "wrong"}), "grow")
+    start(capacity=2, env=QUICK)
+    handle = batch.enqueue()
+    assert handle.wait(PATIENCE).state is BatchState.PARTIAL
+    [grower] = _members(app, handle.id)
+    job = app.job_handle(grower.id).refresh()
+    assert (job.state.value, grower.attempt_count) == ("failed", 1)
+    assert "'nobody'" in str(job.error)

@@ -22,7 +22,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from jobwarden import Backoff, Cancel, Context, Fail, JobWarden, Outcome, Park, Snooze
+from jobwarden import Backoff, Cancel, Context, Fail, JobWarden, Outcome, Park, Ref, Snooze
 from jobwarden.runner.outcome import Outcomes
 
 APP = "tests.support.jobs:jw"
@@ -87,6 +87,23 @@ def ask_batch(*, ctx: Context) -> dict[str, Any]:
     now = ctx.batch()
     counts = {"running": now.counts.running, "succeeded": now.counts.succeeded}
     return {"name": now.name, "params": now.params, **counts}
+
+
+@_job(idempotent=True, max_attempts=3, backoff=SOON)
+def grow(parts: list[int], at_once: bool = False, mishap: str = "", *, ctx: Context) -> dict[str, Any]:
+    """Adds a member for each part, and one that sums them up; in its first attempt something may happen to it."""
+    batch = ctx.batch()
+    added = batch.fan_out([jw.bind("succeed", {"value": Ref("grow", "parts", n)}) for n in range(len(parts))])
+    batch.add(jw.bind("ask_batch"), "sums", after=added)
+    if at_once:
+        assert batch.enqueue() in (len(parts) + 1, 0)
+    if ctx.attempt_number == 1 and mishap == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if ctx.attempt_number == 1 and mishap == "fails":
+        raise ValueError(mishap)
+    if mishap == "wrong":
+        batch.add(jw.bind("ask_batch"), "late", after="nobody")
+    return {"parts": parts}
 
 
 @_job(idempotent=False)

@@ -58,7 +58,7 @@ def enqueue_batch(writer: Writer, plan: Plan, again: bool = False) -> None:
         stretch = range(begin, min(begin + CHUNK, len(plan.nodes)))
         members = [_member(plan, plan.nodes[n], plan.drafts[n]) for n in stretch]
         enqueue(writer, members)
-        edges.link(writer, [each for n in stretch for each in _edges(plan.nodes[n], ids)])
+        edges.link(writer, [each for n in stretch for each in edges.of_node(plan.nodes[n], ids)])
 
 
 def _row(plan: Plan) -> dict[str, Any]:
@@ -81,11 +81,6 @@ def _member(plan: Plan, node: Node, draft: Draft) -> Draft:
     draft.finalizer = node.key in plan.finalizers
     draft.created_by = draft.created_by or plan.created_by
     return draft
-
-
-def _edges(node: Node, ids: dict[str, str]) -> list[dict[str, str]]:
-    found = [edges.edge(ids[node.key], ids[key], False) for key in dict.fromkeys(node.after)]
-    return found + [edges.edge(ids[node.key], ids[key], True) for key in dict.fromkeys(node.after_completion)]
 
 
 # -- what a person does -----------------------------------------------------------------------------------------------

@@ -4,25 +4,34 @@ answer what a handler asks. A seat whose supervisor lives and whose handler asks
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import random
+import time
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import bindparam, select
 
 from jobwarden.domain.claims import LostAttempt, Purpose
+from jobwarden.domain.dag import Node
+from jobwarden.domain.recovery import Backoff
 from jobwarden.domain.report import Outcome, Report
 from jobwarden.domain.schedule import timing_of
+from jobwarden.lifecycle.grow import Grower, Growth, grow
 from jobwarden.lifecycle.join import join
 from jobwarden.lifecycle.settle import Settlement, complete, settle_alone
+from jobwarden.options import Bound
 from jobwarden.process.runtime_dir import RuntimeDir
 from jobwarden.process.spool import Spool
 from jobwarden.runner.outcome import Offsets
 from jobwarden.runner.shipping import ship
-from jobwarden.store.database import Database, Id, Options
+from jobwarden.store.database import Database, Id, Options, Transaction
+from jobwarden.store.ids import new_ids
 from jobwarden.store.schema import attempts, dependencies, jobs, schedules
 from jobwarden.views.batches import BatchNow, now_of
 
+#: Half a minute of a database that is away.
+_TRIES, _PATIENCE = 40, Backoff(base=0.05, factor=2.0, cap=1.0)
 _job = bindparam("job", type_=Id)
 _upstream = (
     select(jobs.c.result)
@@ -106,6 +115,30 @@ class DatabaseInquiry:
         if row is None:
             raise LookupError(f"no attempt before number {number} was there to run this job")
         return LostAttempt(row.id, row.attempt_number, row.attempt_number, row.started_at)
+
+    def grow(
+        self,
+        claim: Mapping[str, Any],
+        nodes: Sequence[Node],
+        calls: Sequence[Bound],
+        *,
+        success: bool = False,
+        result: str | None = None,
+    ) -> int:
+        """Add members to the job's batch; with ``success`` the attempt is settled so in the same transaction."""
+        grower = Grower(claim["job_id"], claim["attempt_id"], claim["token"], claim["batch_id"])
+        drafts = [call.draft(job_id) for call, job_id in zip(calls, new_ids(len(calls)), strict=True)]
+        report = Report(claim["attempt_id"], Outcome.SUCCEEDED, result=result)
+
+        def work(transaction: Transaction) -> int:
+            number = grow(transaction, grower, Growth(nodes, drafts))
+            if success:
+                complete(transaction, Settlement(grower.job_id, grower.token, report), self._worker_id)
+            return number
+
+        number = self._database.attempt(work, _TRIES, lambda n: time.sleep(_PATIENCE.delay(n, random.random())))
+        self._database.announce()
+        return number
 
     def complete(self, connection: Any, claim: Mapping[str, Any], result: str | None) -> None:
         """Settle the attempt as succeeded, with its result as JSON text, inside the caller's transaction."""

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from jobwarden.context import Context
 from jobwarden.domain.refs import resolved
-from jobwarden.errors import BindingError, ResultRefused
+from jobwarden.errors import BatchRefused, BindingError, ResultRefused
 from jobwarden.outcomes import Cancel, Ending, Fail, Finding, Outcome, Park, Snooze, Stopped
 from jobwarden.process.spool import clean
 
@@ -88,6 +88,8 @@ def run(job: Job, call: Any, ctx: Context, limit: int) -> dict[str, Any]:
         report: dict[str, Any] = {"outcome": "stopped" if ctx.saw_stop else "succeeded"}
         if value is not None:
             report["result"] = job.dump_result(value, limit)
+        if not ctx.saw_stop:
+            ctx.settle_with_growth(report.get("result"))
         return report
     except BaseException as error:
         return _report(job, error)
@@ -165,7 +167,7 @@ def _mishap(job: Job, error: BaseException) -> dict[str, Any]:
             return {**_failed(error, _exit_words(error)), "exit_code": exit_code(error), "cause": "exited"}
         case MemoryError():
             return {**_failed(error, "out of memory"), "cause": "out of memory"}
-        case ResultRefused():
+        case ResultRefused() | BatchRefused():
             return _failed(error, str(error), retryable=False)
         case _:
             return _failed(error, _brief(error)["message"] or type(error).__name__, _verdict(job, error))

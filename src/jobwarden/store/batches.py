@@ -9,9 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
+    Text,
     and_,
     bindparam,
     case,
+    cast,
     delete,
     false,
     func,
@@ -30,8 +32,9 @@ from jobwarden.errors import IllegalTransition
 from jobwarden.store.database import Id, Transaction, Writer, age, encode, now, rows
 from jobwarden.store.edges import one_of
 from jobwarden.store.ledger import words
-from jobwarden.store.schema import LOOK_AGAIN, batches, counters, events, jobs, turns
+from jobwarden.store.schema import LOOK_AGAIN, attempts, batches, counters, events, jobs, turns
 
+_STRETCH = 500  # keys that one statement asks for
 #: Why the system called a member off whose batch has failed: kept in ``jobs.cancel_mode``.
 POLICY = "policy"
 #: Who wished it where a failure policy did.
@@ -112,6 +115,62 @@ def drop_turns(transaction: Transaction, ids: Sequence[int]) -> None:
 def leave_turn(transaction: Transaction, batch_id: str) -> None:
     """Have the batch looked at again in another transaction."""
     transaction.execute(_leave, batch=batch_id)
+
+
+# -- growth -----------------------------------------------------------------------------------------------------------
+
+_held = (
+    select(jobs.c.id)
+    .select_from(jobs.join(attempts, attempts.c.id == jobs.c.current_attempt_id))
+    .where(
+        jobs.c.id == bindparam("job", type_=Id),
+        jobs.c.state == words(JobState.RUNNING),
+        attempts.c.id == bindparam("attempt", type_=Id),
+        attempts.c.fencing_token == bindparam("token"),
+    )
+    .with_for_update(of=[jobs])
+)
+_named = select(
+    jobs.c.id, jobs.c.batch_key, jobs.c.job, cast(jobs.c.params, Text).label("params"), jobs.c.finalizer
+).where(jobs.c.batch_id == bindparam("batch", type_=Id), jobs.c.batch_key.in_(bindparam("keys", expanding=True)))
+_extend = (
+    update(batches)
+    .where(batches.c.id == bindparam("batch", type_=Id))
+    .values(
+        total_jobs=batches.c.total_jobs + bindparam("number"),
+        pending_count=batches.c.pending_count + bindparam("number"),
+        updated_at=now(),
+    )
+)
+_turn = rows("turn", job_id="id")
+_leave_each = insert(turns).from_select(
+    ["batch_id", "job_id", "state"], select(bindparam("batch", type_=Id), _turn.c.job_id, words(LOOK_AGAIN))
+)
+
+
+def holds(transaction: Transaction, job_id: str, attempt_id: str, token: int) -> bool:
+    """Whether the job runs under this very attempt, and does so until the end of the transaction."""
+    return bool(transaction.execute(_held, job=job_id, attempt=attempt_id, token=token).all())
+
+
+def members_named(transaction: Transaction, batch_id: str, keys: Sequence[str]) -> dict[str, Any]:
+    """The members that have these keys: id, job, params as text, and whether it is a finalizer."""
+    found = (
+        transaction.execute(_named, batch=batch_id, keys=list(keys[begin : begin + _STRETCH]))
+        for begin in range(0, len(keys), _STRETCH)
+    )
+    return {row.batch_key: row for some in found for row in some}
+
+
+def extend(transaction: Transaction, batch_id: str, number: int) -> None:
+    """The batch, which must be locked, has so many members more."""
+    transaction.execute(_extend, batch=batch_id, number=number)
+
+
+def leave_turns(transaction: Transaction, batch_id: str, job_ids: Sequence[str]) -> None:
+    """Have these members followed up by what they are then: somebody may wait for them who did not before."""
+    if job_ids:
+        transaction.execute(_leave_each, rows=_ids(job_ids), batch=batch_id)
 
 
 # -- why members were called off --------------------------------------------------------------------------------------
@@ -212,6 +271,7 @@ _failed = (
 )
 _LOOKED = (
     batches.c.id,
+    batches.c.name,
     batches.c.state,
     batches.c.failure_policy,
     batches.c.failure_threshold,

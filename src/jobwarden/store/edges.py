@@ -17,6 +17,7 @@ from sqlalchemy import (
     update,
 )
 
+from jobwarden.domain.dag import Node
 from jobwarden.domain.states import JobState
 from jobwarden.store.database import Transaction, Writer, encode, now, rows
 from jobwarden.store.ledger import words
@@ -45,6 +46,12 @@ def link(writer: Writer, edges: Sequence[Mapping[str, Any]]) -> None:
 def edge(job_id: str, upstream: str, completion: bool) -> dict[str, str]:
     """One edge as `link` takes it."""
     return {"job_id": job_id, "upstream": upstream, "edge": _COMPLETION if completion else _SUCCESS}
+
+
+def of_node(node: Node, ids: Mapping[str, str]) -> list[dict[str, str]]:
+    """The edges of a member, by the ids of all keys."""
+    found = [edge(ids[node.key], ids[key], False) for key in dict.fromkeys(node.after)]
+    return found + [edge(ids[node.key], ids[key], True) for key in dict.fromkeys(node.after_completion)]
 
 
 _ended = rows("ended", job_id="id", succeeded="bool")
