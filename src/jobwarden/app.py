@@ -69,7 +69,7 @@ class Clerk(Protocol):
         """Call a batch off."""
         ...
 
-    def retry_batch(self, batch_id: str, order: Order) -> list[Answer]:
+    def retry_batch(self, batch_id: str, order: Order, start: str | None) -> list[Answer]:
         """Run its failed members again."""
         ...
 
@@ -291,12 +291,14 @@ class JobWarden:
         *,
         force: bool = False,
         attempts: int | None = None,
+        start: str | None = None,
     ) -> list[Answer]:
         """Run the failed members of a batch again, and with them what was unreachable because of them.
 
-        One `Answer` for each. Raises `BatchNotFound`, or `WrongBatchState` if a person called it off.
+        With ``start``, the key of a member, only that one and what follows it. One `Answer` for each. Raises
+        `BatchNotFound`, `MemberNotFound`, or `WrongBatchState` if a person called it off.
         """
-        return self._clerk.retry_batch(batch_id, Order(Verb.RETRY, reason, actor, force, attempts))
+        return self._clerk.retry_batch(batch_id, Order(Verb.RETRY, reason, actor, force, attempts), start)
 
     # -- what a person does
 

@@ -96,10 +96,10 @@ class Clerk:
         with self._told():
             return batches.cancel_batch(self.database, batch_id, reason, actor)
 
-    def retry_batch(self, batch_id: str, order: Order) -> list[Answer]:
+    def retry_batch(self, batch_id: str, order: Order, start: str | None) -> list[Answer]:
         """Run the failed members of a batch again; one answer for each."""
         with self._told():
-            return batches.retry_batch(self.database, batch_id, order)
+            return batches.retry_batch(self.database, batch_id, order, start=start)
 
     def look(self, job_id: str) -> Snapshot:
         """A job as it is now; raises `JobNotFound`."""

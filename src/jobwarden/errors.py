@@ -19,7 +19,7 @@
     │   ├── ResultTooLarge · ResultUnstorable
     ├── UnsupportedConnection (TypeError)
     ├── JobNotFound (LookupError) · BatchNotFound (LookupError)
-    ├── ScheduleNotFound (LookupError)
+    ├── MemberNotFound (LookupError) · ScheduleNotFound (LookupError)
     ├── WorkerNotFound (LookupError) · AmbiguousId (LookupError)
     ├── WrongState
     │   └── OnlyAsNew · WrongBatchState
@@ -162,6 +162,10 @@ class JobNotFound(JobWardenError, LookupError):
 
 class BatchNotFound(JobWardenError, LookupError):
     """No batch has the id {id!r}: check it with `jobwarden batches`."""
+
+
+class MemberNotFound(JobWardenError, LookupError):
+    """The batch {id} has no member {key!r}: check it with `jobwarden batch {id} --members`."""
 
 
 class ScheduleNotFound(JobWardenError, LookupError):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from jobwarden.domain.dag import Node
 from jobwarden.domain.orders import Order, Verb
 from jobwarden.domain.states import BatchState, JobState
 from jobwarden.domain.verdict import Policy
+from jobwarden.errors import MemberNotFound
 from jobwarden.lifecycle import operate
-from jobwarden.lifecycle.batches import cancel_batch
+from jobwarden.lifecycle.batches import cancel_batch, retry_batch
 from jobwarden.store.database import Database
 from tests.lifecycle.runs import Run, fails
 
@@ -65,4 +68,21 @@ def test_the_summary_of_a_batch_that_was_called_off_follows_what_ran_again(datab
     _retry(run, "a")
     run.drain()
     assert (run.line.state, _summed(run)) == (BatchState.CANCELED, (1, 0, 2))
+    run.check_counts()
+
+
+def test_from_a_member_down_only_what_follows_it_runs_again(database: Database) -> None:
+    nodes = [Node("a"), Node("b", after=("a",)), Node("late", after_completion=("b",)), Node("other")]
+    run = Run(database, nodes)
+    run.drain(fails("a", "late", "other"))
+    assert run.states["b"] is JobState.CANCELED
+    with pytest.raises(MemberNotFound, match="has no member 'x'"):
+        retry_batch(database, run.plan.id, Order(Verb.RETRY), start="x")
+    answers = retry_batch(database, run.plan.id, Order(Verb.RETRY, attempts=1), start="a")
+    assert {run.keys[answer.id] for answer in answers} == {"a", "late"}
+    run.drain()
+    assert {key: state for key, state in run.states.items() if state is not JobState.SUCCEEDED} == {
+        "other": JobState.FAILED
+    }
+    assert [answer.id for answer in retry_batch(database, run.plan.id, Order(Verb.RETRY), start="late")] == []
     run.check_counts()

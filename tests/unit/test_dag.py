@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobwarden.domain.dag import Node, finalizers, ordered
+from jobwarden.domain.dag import Node, below, finalizers, ordered
 from jobwarden.domain.verdict import Policy, Threshold, trips
 from jobwarden.errors import BatchRefused, DependencyCycle, DoubledDependency, DuplicateKey, UnknownDependency
 
@@ -94,3 +94,10 @@ def test_when_a_policy_trips(policy: Policy, threshold: float | None, failed: in
 def test_a_threshold_is_a_number_or_a_share(most: float) -> None:
     with pytest.raises(ValueError, match="whole number of members, or a share"):
         Threshold(most)
+
+
+def test_what_follows_a_member_near_or_far_and_no_chain_is_too_long() -> None:
+    edges = [("b", "a"), ("c", "b"), ("d", "c"), ("d", "a"), ("x", "y")]
+    assert below("b", edges) == {"b", "c", "d"}
+    assert below("d", edges) == {"d"}
+    assert len(below("0", ((str(n + 1), str(n)) for n in range(50_000)))) == 50_001

@@ -126,6 +126,7 @@ def batch_cancel(opening: Opening, batch_id: str, reason: str | None, as_json: b
 @_reason
 @click.option("--force", is_flag=True, help="Also members that are not idempotent; check first what they did.")
 @click.option("--attempts", type=click.IntRange(1, 1_000_000), help="How many tries each has then.")
+@click.option("--from", "start", metavar="KEY", help="Only this member and those that follow it.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one line for each member.")
 @click.pass_obj
 def batch_retry(opening: Opening, /, batch_id: str, as_json: bool, **asked: Any) -> int:
@@ -137,7 +138,7 @@ def batch_retry(opening: Opening, /, batch_id: str, as_json: bool, **asked: Any)
     whole = read(database, lambda transaction: find_batch(transaction, batch_id))
     order = Order(Verb.RETRY, asked["reason"], actor(), asked["force"], asked["attempts"])
     with told(database):
-        answers = retry_batch(database, whole, order)
+        answers = retry_batch(database, whole, order, start=asked["start"])
     if not answers and not as_json:
         click.echo("no member has failed")
     return tell(order, answers, as_json)

@@ -55,6 +55,19 @@ def finalizers(nodes: Iterable[Node], known: Collection[str] = ()) -> set[str]:
     return found.difference(known)
 
 
+def below(start: str, edges: Iterable[tuple[str, str]]) -> set[str]:
+    """``start`` and all that follows it, near or far; an edge is (who waits, for whom)."""
+    followers: dict[str, list[str]] = {}
+    for follower, upstream in edges:
+        followers.setdefault(upstream, []).append(follower)
+    found, queue = {start}, [start]
+    while queue:
+        fresh = [each for each in followers.get(queue.pop(), ()) if each not in found]
+        found.update(fresh)
+        queue += fresh
+    return found
+
+
 def _check_edges(batch: str, node: Node, by_key: Mapping[str, Node], known: Collection[str]) -> None:
     for upstream in node.upstream:
         if upstream not in by_key and upstream not in known:

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from jobwarden.domain.dag import Node
+from jobwarden.domain.dag import Node, below
 from jobwarden.domain.draft import Draft
 from jobwarden.domain.orders import Answer, Order
 from jobwarden.domain.recovery import Backoff
 from jobwarden.domain.states import Actor, BatchState, JobState
 from jobwarden.domain.verdict import Policy
-from jobwarden.errors import BatchNotFound, WrongBatchState
+from jobwarden.errors import BatchNotFound, MemberNotFound, WrongBatchState
 from jobwarden.lifecycle.advance import BITE, sweep
 from jobwarden.lifecycle.enqueue import enqueue, row_of
 from jobwarden.lifecycle.operate import carry_out
@@ -121,11 +121,16 @@ def _call_off(transaction: Transaction, batch_id: str, reason: str | None, actor
 
 
 def retry_batch(
-    database: Database, batch_id: str, order: Order, sleep: Callable[[float], None] = time.sleep
+    database: Database,
+    batch_id: str,
+    order: Order,
+    sleep: Callable[[float], None] = time.sleep,
+    start: str | None = None,
 ) -> list[Answer]:
     """Carry an order (retry or restart) out on every member that failed; the system's cascade is undone by that.
 
-    One answer for each. Raises `BatchNotFound`, or `WrongBatchState` if it was called off.
+    With ``start``, the key of a member, on that one and on those that follow it only. One answer for each. Raises
+    `BatchNotFound`, `MemberNotFound`, or `WrongBatchState` if it was called off.
     """
     batch_id = _whole(batch_id)
     with database.read() as transaction:
@@ -135,7 +140,18 @@ def retry_batch(
         if row.state == BatchState.CANCELED:
             raise WrongBatchState(id=batch_id, state=row.state, action="retry", needed="running, partial or failed")
         failed = batches.members_in(transaction, batch_id, JobState.FAILED)
+        if start is not None:
+            chosen = _from(transaction, batch_id, start)
+            failed = [job_id for job_id in failed if job_id in chosen]
     return carry_out(database, order, failed, sleep)
+
+
+def _from(transaction: Transaction, batch_id: str, key: str) -> set[str]:
+    """The ids of a member and of all that follow it."""
+    member = batches.members_named(transaction, batch_id, [key]).get(key)
+    if member is None:
+        raise MemberNotFound(id=batch_id, key=key)
+    return below(member.id, edges.all_of(transaction, batch_id))
 
 
 def _locked(transaction: Transaction, batch_id: str) -> Any:

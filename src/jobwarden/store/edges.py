@@ -19,7 +19,7 @@ from sqlalchemy import (
 
 from jobwarden.domain.dag import Node
 from jobwarden.domain.states import JobState
-from jobwarden.store.database import Transaction, Writer, encode, now, rows
+from jobwarden.store.database import Id, Transaction, Writer, encode, now, rows
 from jobwarden.store.ledger import words
 from jobwarden.store.schema import dependencies, jobs
 
@@ -52,6 +52,18 @@ def of_node(node: Node, ids: Mapping[str, str]) -> list[dict[str, str]]:
     """The edges of a member, by the ids of all keys."""
     found = [edge(ids[node.key], ids[key], False) for key in dict.fromkeys(node.after)]
     return found + [edge(ids[node.key], ids[key], True) for key in dict.fromkeys(node.after_completion)]
+
+
+_all = (
+    select(dependencies.c.job_id, dependencies.c.depends_on_job_id)
+    .select_from(jobs.join(dependencies, dependencies.c.job_id == jobs.c.id))
+    .where(jobs.c.batch_id == bindparam("batch", type_=Id))
+)
+
+
+def all_of(transaction: Transaction, batch_id: str) -> list[tuple[str, str]]:
+    """Every edge of a batch: who waits, and for whom."""
+    return [(row.job_id, row.depends_on_job_id) for row in transaction.execute(_all, batch=batch_id)]
 
 
 _ended = rows("ended", job_id="id", succeeded="bool")
