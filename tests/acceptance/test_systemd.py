@@ -53,7 +53,7 @@ def test_a_worker_says_when_it_serves_gets_new_code_and_ends(
     with _worker(app, runtime_dir, manager) as worker:
         eventually(lambda: manager.story() == ["READY=1"], PATIENCE, why=lambda: worker.log)
         eventually(lambda: manager.listen().count("WATCHDOG=1") > 3, PATIENCE)
-        assert "STATUS=serving lanes default with 1 seats" in manager.heard
+        assert "STATUS=serving lanes default, scheduled with 1 seats" in manager.heard
         worker.signal(signal.SIGHUP)
         eventually(lambda: manager.story() == ["READY=1", "RELOADING=1", "READY=1"], PATIENCE, why=manager.listen)
         running = app.enqueue("wait_for", {"gate": str(gate), "lines": 1})

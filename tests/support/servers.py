@@ -462,6 +462,8 @@ class MariaDB(NetworkServer):
                 "--innodb-log-file-size=32M",
             ]
         )
+        (self._path / "tmp").mkdir(exist_ok=True)
+        self._own(self._path / "tmp")
         (self._path / "init.sql").write_text(
             "CREATE USER IF NOT EXISTS 'jobwarden'@'%';\nGRANT ALL ON *.* TO 'jobwarden'@'%' WITH GRANT OPTION;\n"
             "CREATE USER IF NOT EXISTS 'jobwarden'@'localhost';\n"
@@ -476,6 +478,7 @@ class MariaDB(NetworkServer):
             "socket": str(self._path / "socket"),
             "pid_file": str(self._path / "pid"),
             "init_file": str(self._path / "init.sql"),
+            "tmpdir": str(self._path / "tmp"),  # a server that starts removes what it takes for left over in it
             "character_set_server": "utf8mb4",
             "max_connections": 200,
             **self.settings,
