@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,12 +11,14 @@ import sqlalchemy as sa
 from jobwarden.domain.claims import Claim
 from jobwarden.domain.dag import Node, finalizers, ordered
 from jobwarden.domain.draft import Draft
-from jobwarden.domain.report import Outcome
+from jobwarden.domain.report import Outcome, Report
 from jobwarden.domain.states import JobState
 from jobwarden.domain.verdict import Policy
 from jobwarden.lifecycle.admit import admit
 from jobwarden.lifecycle.advance import advance
 from jobwarden.lifecycle.batches import Plan, enqueue_batch
+from jobwarden.lifecycle.grow import Grower, Growth, grow
+from jobwarden.lifecycle.settle import Settlement, complete
 from jobwarden.store import schema
 from jobwarden.store.batches import exact_counts
 from jobwarden.store.database import Database
@@ -64,6 +67,22 @@ class Run:
         """End what was claimed."""
         for key, claim in claims.items():
             self.claimant.settle(self.database, claim, outcome(key), retryable=False)
+
+    def grow(self, claim: Claim, nodes: Sequence[Node], *, success: bool = False, params: Any = None) -> int:
+        """A member that runs adds these, with its success or at once; gives how many are new."""
+        text = json.dumps(params or {})
+        drafts = [Draft(key, "job", text, idempotent=True, max_attempts=1) for key in new_ids(len(nodes))]
+        grower = Grower(claim.job_id, claim.attempt_id, claim.token, self.plan.id)
+        with self.database.write() as transaction:
+            number = grow(transaction, grower, Growth(nodes, drafts))
+            if success:
+                report = Report(claim.attempt_id, Outcome.SUCCEEDED)
+                complete(transaction, Settlement(claim.job_id, claim.token, report), self.claimant.worker_id)
+        new = {node.key: draft.id for node, draft in zip(nodes, drafts, strict=True) if node.key not in self.ids}
+        self.nodes += [node for node in nodes if node.key in new]
+        self.ids |= new
+        self.keys |= {job_id: key for key, job_id in new.items()}
+        return number
 
     def drain(self, outcome: Callable[[str], Outcome] = lambda key: Outcome.SUCCEEDED) -> list[str]:
         """Run everything that can run, in the order in which it came up."""

@@ -74,6 +74,7 @@ def check_admission(run: Run, claimed: set[str], anew: bool) -> None:
             assert anew or all(states[up] in (J.SUCCEEDED, *BADLY) for up in node.after_completion), (node, states)
 
 
+_MOST = 300
 _SLOW = settings(
     max_examples=12,
     deadline=None,
@@ -101,12 +102,27 @@ def test_any_graph_comes_to_what_the_rules_say(database: Database, graph: list[N
         _check_verdict(run)
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_graph_of_three_hundred_comes_to_what_the_rules_say(database: Database, seed: int) -> None:
+    chance = random.Random(seed)
+    nodes = [
+        Node(f"m{n}", tuple({f"m{chance.randrange(n)}" for _ in range(chance.randint(0, 3))} if n else ()))
+        for n in range(280)
+    ]
+    run = Run(database, nodes)
+    outcomes = {node.key: J.FAILED if chance.random() < 0.02 else J.SUCCEEDED for node in nodes}
+    canceled: set[str] = set()
+    _play(run, chance, outcomes, canceled, anew=False)
+    assert run.states == expected(run.nodes, outcomes, canceled)
+    _check_verdict(run)
+
+
 def _play(run: Run, chance: random.Random, outcomes: dict[str, JobState], canceled: set[str], anew: bool) -> None:
     """Claims, ends, a person's cancels and advances in any order, until nothing is left to do."""
     claims: dict[str, Claim] = {}
     idle = 0
     while idle < 2:
-        act = chance.choice(["claim", "end", "end", "advance", "advance", "cancel"])
+        act = chance.choice(["claim", "end", "end", "advance", "advance", "cancel", "grow"])
         if act == "claim":
             fresh = run.claim(chance.randint(1, 20))
             check_admission(run, set(fresh), anew)
@@ -117,11 +133,29 @@ def _play(run: Run, chance: random.Random, outcomes: dict[str, JobState], cancel
             run.check_counts()
         elif act == "advance":
             run.advance()
+        elif act == "grow" and claims and chance.random() < 0.3 and len(run.nodes) < _MOST:
+            _grow(run, chance, outcomes, claims)
         elif act == "cancel" and chance.random() < 0.1:
             canceled |= _cancel_one(run, chance)
         moves = any(state in (J.QUEUED, J.RUNNING) for state in run.states.values())
         idle = 0 if run.advance() or moves or claims else idle + 1
     run.check_counts()
+
+
+def _grow(run: Run, chance: random.Random, outcomes: dict[str, JobState], claims: dict[str, Claim]) -> None:
+    """A member that runs adds some, which wait for any that are there and for each other, at once or as it succeeds."""
+    grower = chance.choice(sorted(claims))
+    nodes: list[Node] = []
+    for number in range(len(run.nodes), len(run.nodes) + chance.randint(1, 5)):
+        there = [*run.ids, *(node.key for node in nodes)]
+        ups = sorted(set(chance.sample(there, min(len(there), chance.randint(0, 3)))))
+        ends = {up for up in ups if chance.random() < 0.3}
+        nodes.append(Node(f"m{number}", tuple(up for up in ups if up not in ends), tuple(sorted(ends))))
+    outcomes |= {node.key: J.FAILED if chance.random() < 0.2 else J.SUCCEEDED for node in nodes}
+    success = outcomes[grower] is J.SUCCEEDED and chance.random() < 0.5
+    assert run.grow(claims[grower], nodes, success=success) == len(nodes)
+    if success:
+        del claims[grower]
 
 
 def _cancel_one(run: Run, chance: random.Random) -> set[str]:

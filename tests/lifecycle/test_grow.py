@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
 
 from jobwarden.domain.claims import Claim
 from jobwarden.domain.dag import Node
 from jobwarden.domain.draft import Draft
-from jobwarden.domain.report import Outcome, Report
 from jobwarden.domain.states import BatchState, JobState
 from jobwarden.domain.verdict import Policy
 from jobwarden.errors import (
@@ -25,7 +22,6 @@ from jobwarden.errors import (
 )
 from jobwarden.lifecycle.batches import cancel_batch
 from jobwarden.lifecycle.grow import Grower, Growth, grow
-from jobwarden.lifecycle.settle import Settlement, complete
 from jobwarden.store import schema
 from jobwarden.store.database import Database
 from jobwarden.store.ids import new_ids
@@ -39,26 +35,8 @@ def grower_of(run: Run, claim: Claim, token: int | None = None) -> Grower:
     return Grower(claim.job_id, claim.attempt_id, claim.token if token is None else token, run.plan.id)
 
 
-def growth_of(run: Run, nodes: Sequence[Node], params: Any = None) -> Growth:
-    ids = new_ids(len(nodes))
-    text = json.dumps(params or {})
-    return Growth(nodes, [Draft(key, "job", text, idempotent=True, max_attempts=1) for key in ids])
-
-
-def grown(run: Run, claim: Claim, nodes: Sequence[Node], *, success: bool = False, params: Any = None) -> int:
-    """Grow, and let the hand-driven batch know the new members."""
-    growth = growth_of(run, nodes, params)
-    with run.database.write() as transaction:
-        number = grow(transaction, grower_of(run, claim), growth)
-        if success:
-            report = Report(claim.attempt_id, Outcome.SUCCEEDED)
-            complete(transaction, Settlement(claim.job_id, claim.token, report), run.claimant.owner.worker_id)
-    if number:
-        run.nodes += [node for node in nodes if node.key not in run.ids]
-        new = {node.key: draft.id for node, draft in zip(nodes, growth.drafts, strict=True) if node.key not in run.ids}
-        run.ids |= new
-        run.keys |= {key: name for name, key in new.items()}
-    return number
+def growth_of(nodes: Sequence[Node]) -> Growth:
+    return Growth(nodes, [Draft(key, "job", "{}", idempotent=True, max_attempts=1) for key in new_ids(len(nodes))])
 
 
 def claimed(run: Run, key: str) -> Claim:
@@ -69,7 +47,7 @@ def claimed(run: Run, key: str) -> Claim:
 def test_what_is_added_with_a_success_runs_after_it_and_the_batch_is_over_only_then(database: Database) -> None:
     run = Run(database, [Node("a"), Node("end", after_completion=("a",))])
     claim = claimed(run, "a")
-    assert grown(run, claim, [Node("b", after=("a",)), Node("c", after=("b",)), Node("d")], success=True) == 3
+    assert run.grow(claim, [Node("b", after=("a",)), Node("c", after=("b",)), Node("d")], success=True) == 3
     assert run.states["a"] is S.SUCCEEDED
     order = run.drain()
     assert order.index("b") < order.index("c")
@@ -82,10 +60,10 @@ def test_what_is_added_with_a_success_runs_after_it_and_the_batch_is_over_only_t
 def test_what_is_added_at_once_runs_beside_and_the_batch_waits_for_its_grower(database: Database) -> None:
     run = Run(database, [Node("a")])
     claim = claimed(run, "a")
-    assert grown(run, claim, [Node("b")]) == 1
+    assert run.grow(claim, [Node("b")]) == 1
     assert run.drain() == ["b"]
     assert run.line.state == BatchState.RUNNING, "who runs may still grow it"
-    assert grown(run, claim, [Node("c", after=("b",))]) == 1
+    assert run.grow(claim, [Node("c", after=("b",))]) == 1
     run.end({"a": claim})
     assert run.drain() == ["c"]
     assert run.line.state == BatchState.SUCCEEDED
@@ -104,7 +82,7 @@ def test_who_waits_for_what_ended_long_ago_is_freed_or_called_off(database: Data
         Node("behind", after=("in-any-case", "good")),
         Node("hopeless", after=("after-bad",)),
     ]
-    assert grown(run, claim["a"], wish) == 5
+    assert run.grow(claim["a"], wish) == 5
     order = run.drain()
     assert set(order) == {"after-good", "in-any-case", "behind"}
     assert (run.states["after-bad"], run.states["hopeless"]) == (S.CANCELED, S.CANCELED)
@@ -118,11 +96,11 @@ def test_an_attempt_that_runs_again_adds_nothing_twice(database: Database) -> No
     run = Run(database, [Node("a")])
     claim = claimed(run, "a")
     wish = [Node("b"), Node("c", after=("b",))]
-    assert grown(run, claim, wish, params={"n": 1}) == 2
-    assert grown(run, claim, wish, params={"n": 1}) == 0
-    assert grown(run, claim, [*wish, Node("d", after=("c",))], params={"n": 1}) == 1
+    assert run.grow(claim, wish, params={"n": 1}) == 2
+    assert run.grow(claim, wish, params={"n": 1}) == 0
+    assert run.grow(claim, [*wish, Node("d", after=("c",))], params={"n": 1}) == 1
     with pytest.raises(DuplicateKey):
-        grown(run, claim, [Node("b")], params={"n": 2})
+        run.grow(claim, [Node("b")], params={"n": 2})
     run.end({"a": claim})
     assert run.drain() == ["b", "c", "d"]
     run.check_counts()
@@ -144,7 +122,7 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(
     run = Run(database, [Node("a")])
     claim = claimed(run, "a")
     with pytest.raises(error):
-        grown(run, claim, nodes, success=True, params={"other": True})
+        run.grow(claim, nodes, success=True, params={"other": True})
     assert run.states == {"a": S.RUNNING}
     run.check_counts()
 
@@ -153,13 +131,13 @@ def test_only_the_attempt_that_holds_the_job_may_and_only_while_the_batch_runs(d
     run = Run(database, [Node("a"), Node("b")])
     claims = run.claim()
     with pytest.raises(FencedOut), database.write() as transaction:
-        grow(transaction, grower_of(run, claims["a"], token=99), growth_of(run, [Node("c")]))
+        grow(transaction, grower_of(run, claims["a"], token=99), growth_of([Node("c")]))
     run.end({"a": claims["a"]})
     with pytest.raises(FencedOut):
-        grown(run, claims["a"], [Node("c")])
+        run.grow(claims["a"], [Node("c")])
     cancel_batch(database, run.plan.id, "enough", "ann")
     with pytest.raises(BatchRefused, match="it is canceled"):
-        grown(run, claims["b"], [Node("c")])
+        run.grow(claims["b"], [Node("c")])
     assert set(run.states) == {"a", "b"}
     run.check_counts()
 
@@ -170,7 +148,7 @@ def test_a_batch_whose_policy_tripped_does_not_grow(database: Database) -> None:
     run.end({"bad": claims["bad"]}, fails("bad"))
     run.settle_down()
     with pytest.raises(BatchRefused, match="it is failed"):
-        grown(run, claims["a"], [Node("c")])
+        run.grow(claims["a"], [Node("c")])
 
 
 def test_growing_and_calling_off_see_each_other(database: Database) -> None:
@@ -182,7 +160,7 @@ def test_growing_and_calling_off_see_each_other(database: Database) -> None:
 
         def grows(run: Run = run, claim: Claim = claim, refused: list[Exception] = refused) -> None:
             try:
-                growth = growth_of(run, [Node(f"m{n}") for n in range(30)])
+                growth = growth_of([Node(f"m{n}") for n in range(30)])
                 database.attempt(lambda transaction: grow(transaction, grower_of(run, claim), growth), tries=50)
             except BatchRefused as error:
                 refused.append(error)
@@ -200,7 +178,7 @@ def test_growing_and_calling_off_see_each_other(database: Database) -> None:
 def test_growing_stands_in_the_ledger(database: Database, factories: Factories) -> None:
     run = Run(database, [Node("a")])
     claim = claimed(run, "a")
-    grown(run, claim, [Node("b"), Node("c")])
+    run.grow(claim, [Node("b"), Node("c")])
     with database.read() as transaction:
         found = transaction.connection.execute(schema.events.select().where(schema.events.c.batch_id == run.plan.id))
         told = [(row.reason, row.actor_id) for row in found if row.reason]
