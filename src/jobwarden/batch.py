@@ -6,14 +6,15 @@ Everything is checked before a row is written; then all of it is written in one 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeAlias
 
 from pydantic_core import PydanticSerializationError, to_json
 
 from jobwarden.domain.dag import Node, finalizers, ordered
+from jobwarden.domain.refs import WITHIN
 from jobwarden.domain.verdict import Policy, Threshold
-from jobwarden.errors import BatchRefused
+from jobwarden.errors import BatchRefused, DuplicateKey
 from jobwarden.options import Bound, require_whole
 
 _KEY, _NAME = 200, 200
@@ -62,17 +63,25 @@ class Members:
         self._of, self._mark = name, mark
         self._nodes: list[Node] = []
         self._calls: dict[str, Bound] = {}
+        self._groups: dict[str, list[str]] = {}
 
     def __len__(self) -> int:
         return len(self._nodes)
 
-    def add(self, call: Bound, key: str | None = None, *, after: Waits = (), after_completion: Waits = ()) -> Member:
+    def add(
+        self, call: Bound | Batch, key: str | None = None, *, after: Waits = (), after_completion: Waits = ()
+    ) -> Member:
         """Add a bound call as a member; gives what others name it by.
+
+        A `Batch` as a member is all of its members, each under ``key/its own key``: all of them wait as it does, and
+        who waits for it waits for them all. Its own key is its name if none is given.
 
         It waits until all of ``after`` succeeded, and all whose results its parameters refer to (`Ref`), and until all
         of ``after_completion`` ended. Without a ``key`` it gets the
         job's short name and its number. Raises `BatchRefused`.
         """
+        if isinstance(call, Batch):
+            return self._add_group(call, key, self._keys(after), self._keys(after_completion))
         checked = _bound(self._of, call, key or "a member")
         if checked is None:
             raise BatchRefused(name=self._of, rule="a member is None", way_out="add job.bind(...)")
@@ -80,7 +89,7 @@ class Members:
             rule = f"the member {key or checked.job!r} has an idempotency key, which may belong to a job outside"
             raise BatchRefused(name=self._of, rule=rule, way_out="give its member key only")
         referred = [ref.key for ref in (checked.refs or {}).values()]
-        needed = tuple(dict.fromkeys([*self._keys(after), *self._keys(referred)]))
+        needed = tuple(dict.fromkeys([*self._keys(after), *referred]))
         node = Node(self._key(key, checked), needed, self._keys(after_completion))
         self._nodes.append(node)
         if node.key not in self._calls:
@@ -99,8 +108,46 @@ class Members:
         upstream = list(_several(after))
         return [self.add(call, after=upstream) for call in calls]
 
-    def _key(self, key: str | None, call: Bound) -> str:
-        if key is None:
+    def _add_group(
+        self, inner: Batch, key: str | None, after: tuple[str, ...], after_completion: tuple[str, ...]
+    ) -> Member:
+        """Take over the members of another batch."""
+        own = self._key(key or inner.name, None)
+        inner.check_as_member(self._of, own)
+        if own in self._groups or own in self._calls:
+            raise DuplicateKey(name=self._of, key=own)
+        for node in inner.expanded():
+            waits_for = tuple(f"{own}{WITHIN}{each}" for each in node.after)
+            ends = tuple(f"{own}{WITHIN}{each}" for each in node.after_completion)
+            if not node.upstream:
+                ends = after_completion
+            self._nodes.append(Node(f"{own}{WITHIN}{node.key}", (*after, *waits_for), ends))
+            self._calls.setdefault(f"{own}{WITHIN}{node.key}", inner.calls[node.key])
+        self._groups[own] = [f"{own}{WITHIN}{node.key}" for node in inner.expanded()]
+        return Member(own)
+
+    def expanded(self) -> list[Node]:
+        """The members, each waiting for members only: a batch that is one stands for all of its own."""
+        if not self._groups:
+            return self._nodes
+        for key in self._groups:
+            if key in self._calls:
+                raise DuplicateKey(name=self._of, key=key)
+        for call in self._calls.values():
+            for ref in (call.refs or {}).values():
+                if ref.key in self._groups:
+                    rule = f"{ref.key!r} is a batch within it, which has no result to refer to"
+                    raise BatchRefused(name=self._of, rule=rule, way_out=f"refer to a member, as {ref.key}{WITHIN}...")
+        return [
+            replace(node, after=self._all(node.after), after_completion=self._all(node.after_completion))
+            for node in self._nodes
+        ]
+
+    def _all(self, keys: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(each for key in keys for each in self._groups.get(key, [key])))
+
+    def _key(self, key: str | None, call: Bound | None) -> str:
+        if key is None and call is not None:
             return f"{call.job.rpartition(':')[2].rpartition('.')[2][:170]}-{self._mark}{len(self._nodes) + 1}"
         if not isinstance(key, str) or not 0 < len(key) <= _KEY or "\0" in key:
             rule = f"the key {key!r} is no text of 1 to {_KEY} characters"
@@ -148,8 +195,28 @@ class Batch(Members):
         """
         return self._submitter.submit_batch(self._built(), connection)
 
+    @property
+    def calls(self) -> Mapping[str, Bound]:
+        """The calls of its members."""
+        return self._calls
+
+    def check_as_member(self, outer: str, key: str) -> None:
+        """Raise `BatchRefused` for what a batch within another cannot have."""
+        has = [
+            ("a failure policy", self._policy is not Policy.CONTINUE),
+            ("params", self._params is not None),
+            ("on_complete", self._on_complete is not None),
+        ]
+        for what, given in has:
+            if given:
+                rule = f"the batch {self.name!r} has {what} of its own, and is to be its member {key!r}"
+                raise BatchRefused(name=outer, rule=rule, way_out=f"give {what} to the outer one")
+        if not self._nodes:
+            rule = f"the batch {self.name!r}, which is to be its member {key!r}, has no members"
+            raise BatchRefused(name=outer, rule=rule, way_out="add some first")
+
     def _built(self) -> Built:
-        nodes = ordered(self.name, self._nodes)
+        nodes = ordered(self.name, self.expanded())
         return Built(
             name=self.name,
             nodes=nodes,
@@ -220,7 +287,7 @@ class CurrentBatch(Members):
 
     def pending(self) -> tuple[Sequence[Node], Sequence[Bound]]:
         """What was added and not written yet; it counts as written from here on."""
-        nodes, self._sent = self._nodes[self._sent :], len(self._nodes)
+        nodes, self._sent = self.expanded()[self._sent :], len(self._nodes)
         return nodes, [self._calls[node.key] for node in nodes]
 
     @property

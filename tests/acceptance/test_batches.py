@@ -123,3 +123,19 @@ def test_growth_that_is_refused_fails_the_grower_and_adds_nothing(app: JobWarden
     job = app.job_handle(grower.id).refresh()
     assert (job.state.value, grower.attempt_count) == ("failed", 1)
     assert "'nobody'" in str(job.error)
+
+
+def test_a_batch_within_a_batch_knows_its_own_members_by_their_own_keys(app: JobWarden, start: Start) -> None:
+    inner = app.batch("inner")
+    inner.add(app.bind("give_back", {"value": 7}), "a")
+    inner.add(app.bind("ask_upstream", {"key": "a"}), "asks", after="a")
+    inner.add(app.find("succeed").bind(Ref("a")), "refers")
+    outer = app.batch("outer")
+    outer.add(app.bind("give_back", {"value": 1}), "a")
+    outer.add(inner, "in", after="a")
+    outer.add(app.find("succeed").bind(Ref("in/refers")), "last", after="in")
+    start(capacity=4, env=QUICK)
+    handle = outer.enqueue()
+    assert handle.wait(PATIENCE).state is BatchState.SUCCEEDED
+    results = {member.key: app.job_handle(member.id).refresh().result for member in _members(app, handle.id)}
+    assert results == {"a": 1, "in/a": 7, "in/asks": 7, "in/refers": 7, "last": 7}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from jobwarden import JobWarden, Ref
-from jobwarden.domain.refs import resolved
+from jobwarden.domain.refs import names_within, resolved
 from jobwarden.errors import (
     DoubledDependency,
     InvalidParam,
@@ -101,3 +101,8 @@ def test_what_is_referred_to_is_asked_once_for_each_member_and_a_part_that_is_no
         with pytest.raises(LookupError, match="the result of 'e' has no e"):
             resolved(json.dumps({"x": {"$result": ["e", *path]}}), result_of)
     assert resolved('{"x":1}', result_of) == '{"x":1}'
+
+
+def test_a_key_means_the_nearest_member_of_that_name() -> None:
+    assert names_within("t", "k") == ["k"]
+    assert names_within("x/y/t", "k") == ["x/y/k", "x/k", "k"]

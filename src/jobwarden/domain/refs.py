@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 MARK = "$result"
+#: Between the key of a batch that is a member of another and the key of a member of it.
+WITHIN = "/"
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -29,6 +31,12 @@ class Ref:
 
     def __str__(self) -> str:
         return "".join([self.key, *(f"[{part!r}]" for part in self.path)])
+
+
+def names_within(own: str, key: str) -> list[str]:
+    """What ``key`` may mean to the member ``own``, the nearest first: one of its own batch, or of those around it."""
+    around = own.split(WITHIN)[:-1]
+    return [WITHIN.join([*around[:depth], key]) for depth in range(len(around), -1, -1)]
 
 
 def with_refs(params: str, refs: Mapping[str, Ref]) -> str:

@@ -15,6 +15,7 @@ from sqlalchemy import bindparam, select
 from jobwarden.domain.claims import LostAttempt, Purpose
 from jobwarden.domain.dag import Node
 from jobwarden.domain.recovery import Backoff
+from jobwarden.domain.refs import names_within
 from jobwarden.domain.report import Outcome, Report
 from jobwarden.domain.schedule import timing_of
 from jobwarden.lifecycle.grow import Grower, Growth, grow
@@ -34,11 +35,11 @@ from jobwarden.views.batches import BatchNow, now_of
 _TRIES, _PATIENCE = 40, Backoff(base=0.05, factor=2.0, cap=1.0)
 _job = bindparam("job", type_=Id)
 _upstream = (
-    select(jobs.c.result)
+    select(jobs.c.batch_key, jobs.c.result)
     .select_from(dependencies.join(jobs, jobs.c.id == dependencies.c.depends_on_job_id))
-    .where(dependencies.c.job_id == _job, jobs.c.batch_key == bindparam("key"))
+    .where(dependencies.c.job_id == _job, jobs.c.batch_key.in_(bindparam("keys", expanding=True)))
 )
-_origin = select(jobs.c.rerun_of).where(jobs.c.id == _job)
+_asking = select(jobs.c.batch_key, jobs.c.rerun_of).where(jobs.c.id == _job)
 
 
 class SettlesAlone:
@@ -81,10 +82,12 @@ class DatabaseInquiry:
         origin: str | None = job_id
         with self._database.read() as transaction:
             while origin is not None:
-                row = transaction.execute(_upstream, job=origin, key=key).one_or_none()
-                if row is not None:
-                    return row.result
-                origin = transaction.execute(_origin, job=origin).scalar_one_or_none()
+                job = transaction.execute(_asking, job=origin).one()
+                names = names_within(job.batch_key or "", key)
+                found = {row.batch_key: row for row in transaction.execute(_upstream, job=origin, keys=names)}
+                if found:
+                    return next(found[name] for name in names if name in found).result
+                origin = job.rerun_of
         raise LookupError(f"this job does not depend on a batch member with the key {key!r}")
 
     def neighbours(self, job_id: str) -> tuple[datetime | None, datetime | None]:
