@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +235,10 @@ def _story(seen: list[Seen], mark: str) -> list[str]:
     return [_shape(text) for text in (*least.before, least.text)]
 
 
+#: Jobs to run until one is committed in the very company that a story tells of.
+_TRIES = 20
+
+
 class _Stands:
     """Matches a statement of the transaction with a mark: before the mark by its text alone, from then on with it."""
 
@@ -261,14 +266,16 @@ def test_a_worker_cut_off_at_any_statement_goes_on(
         await_state(jobs[name], "succeeded", "failed", "orphaned")
 
     with proxy.record() as seen:
-        for name in ("calm", "quiet", "still"):
-            run(name)
+        for n in range(8):  # on a busy machine a commit gathers more than it must, and what it must is looked for
+            run(f"calm-{n}")
     story = _story(seen, MARKS[verb])
-    for number, text in enumerate(story):
-        for after in (False, True):
-            trap = proxy.trap(_Stands(story, number, MARKS[verb]), after=after)
-            run(f"{number}-{after}")
-            assert trap.sprung.wait(PATIENCE), f"never said: {text}"
+    for (number, text), after in product(enumerate(story), (False, True)):
+        trap = proxy.trap(_Stands(story, number, MARKS[verb]), after=after)
+        for again in range(_TRIES):
+            run(f"{number}-{after}-{again}")
+            if trap.sprung.is_set():
+                break
+        assert trap.sprung.wait(PATIENCE), f"never said: {text}"
     assert worker.running, "it was not restarted"
     worker.drain()
     all_succeeded_once(rows, jobs, marks)
