@@ -77,8 +77,8 @@ class Members:
         who waits for it waits for them all. Its own key is its name if none is given.
 
         It waits until all of ``after`` succeeded, and all whose results its parameters refer to (`Ref`), and until all
-        of ``after_completion`` ended. Without a ``key`` it gets the
-        job's short name and its number. Raises `BatchRefused`.
+        of ``after_completion`` ended. Without a ``key`` it gets the job's short name and its number. Raises
+        `BatchRefused`, or `DuplicateKey`.
         """
         if isinstance(call, Batch):
             return self._add_group(call, key, self._keys(after), self._keys(after_completion))

@@ -46,7 +46,7 @@ class Scheduler:
         self._declarations, self._announce = declarations, announce
         self._asked = False
         self._look_at = 0.0
-        self._broken: set[tuple[str, str]] = set()
+        self._broken: dict[str, str] = {}
 
     @property
     def held(self) -> list[str]:
@@ -92,9 +92,9 @@ class Scheduler:
         if told.jobs:
             self._announce()
         for name, why in told.broken:
-            if (name, why) not in self._broken:
-                self._broken.add((name, why))
+            if self._broken.get(name) != why:
                 self._narrator.schedule_broken(name, why)
+            self._broken[name] = why
 
     def _synced(self, told: Synced) -> None:
         for verb, names in (("made", told.made), ("changed", told.changed), ("disabled", told.dropped)):
