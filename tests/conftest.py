@@ -31,6 +31,12 @@ _LEAKS = pytest.StashKey[Leaks]()
 _ENGINES = pytest.StashKey[Engines]()
 _PRIVATE = pytest.StashKey[Path]()
 _LEAKED = pytest.StashKey[list[str]]()
+_reran: list[str] = []
+
+#: Where daemons race with real time, so that a machine that stands still for seconds can lose a test for them.
+_TIMED = ("acceptance", "chaos", "cli", "faults", "runner")
+#: So many may need their second chance in one run; more are no accident.
+_MOST_RERUN = 5
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -73,6 +79,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("engine_name", params, indirect=True, scope="session")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give what races with real time one more chance, which is listed."""
+    timed = [Path(__file__).parent / name for name in _TIMED]
+    for item in items:
+        if any(item.path.is_relative_to(folder) for folder in timed):
+            item.add_marker(pytest.mark.flaky(reruns=1, only_rerun=[".*"]))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Count the second chances."""
+    if str(report.outcome) == "rerun":  # a word of the plugin's own
+        _reran.append(report.nodeid)
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """End the run at once if an engine is needed and cannot be had."""
     needed = tuple(name for name in binaries.ENGINES if any(item.get_closest_marker(name) for item in session.items))
@@ -97,7 +117,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     shutil.rmtree(config.stash[_PRIVATE], ignore_errors=True)
     if hasattr(config, "workeroutput"):
         config.workeroutput["leaked"] = config.stash[_LEAKED]
-    if config.stash[_LEAKED]:
+    if config.stash[_LEAKED] or len(_reran) > _MOST_RERUN:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
@@ -116,6 +136,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     """Name the processes that were left, and the engines that were left out."""
     for story in config.stash.get(_LEAKED, []):
         terminalreporter.write_line(f"LEAKED PROCESS, killed: {story}", red=True, bold=True)
+    if len(_reran) > _MOST_RERUN:
+        words = f"TOO MANY SECOND CHANCES: {len(_reran)} tests needed one, and {_MOST_RERUN} may"
+        terminalreporter.write_line(words, red=True, bold=True)
     if len(_selected(config)) < len(binaries.ENGINES):
         terminalreporter.write_line(_words_on_engines(config), yellow=True, bold=True)
 

@@ -54,7 +54,7 @@ def test_an_adopted_child_is_stopped_when_somebody_asks(
     worker = start(capacity=3)
     heeds = app.enqueue("stop_at_checkpoint")
     deaf = app.enqueue("wait_for", {"gate": str(gate), "lines": 1}, grace=0.2)
-    slow = app.enqueue("wait_for", {"gate": str(gate), "lines": 1}, grace=0.2, timeout=4)
+    slow = app.enqueue("wait_for", {"gate": str(gate), "lines": 1}, grace=0.2, timeout=12)
     for job in (heeds, deaf, slow):
         await_said(rows, job)
     worker.kill()

@@ -58,6 +58,23 @@ def test_a_wait_that_ran_out_is_tried_once_more_and_named_and_an_assertion_is_no
     assert "RERUN test_it.py::test_that_waits" in run.stdout
 
 
+def test_a_run_in_which_too_many_need_a_second_chance_fails(tmp_path: Path) -> None:
+    test = """
+        import pytest
+        from tests.support.waiting import eventually
+        tries = []
+        @pytest.mark.parametrize("n", range(NUMBER))
+        def test_that_waits(n):
+            tries.append(n)
+            eventually(lambda: tries.count(n) > 1, 0.01)
+        """
+    few = _run(tmp_path, "if True:" + test.replace("NUMBER", "5"))
+    assert (few.returncode, "5 passed, 5 rerun" in few.stdout) == (0, True)
+    many = _run(tmp_path, "if True:" + test.replace("NUMBER", "6"))
+    assert many.returncode == pytest.ExitCode.TESTS_FAILED
+    assert "TOO MANY SECOND CHANCES: 6" in many.stdout
+
+
 def test_a_run_without_a_server_that_it_needs_fails_before_the_first_test(tmp_path: Path) -> None:
     conftest = """
         from tests.support import binaries
