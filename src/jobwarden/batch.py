@@ -243,7 +243,7 @@ class CurrentBatch(Members):
         self._sent = 0
 
     def __repr__(self) -> str:
-        return f"<batch {self._of!r}, {self.now.state}, {self._open} members to be added>"
+        return f"<batch {self._of!r}, {self.now.state}, {self.open} members to be added>"
 
     @property
     def id(self) -> str:
@@ -291,7 +291,8 @@ class CurrentBatch(Members):
         return nodes, [self._calls[node.key] for node in nodes]
 
     @property
-    def _open(self) -> int:
+    def open(self) -> int:
+        """How many were added and are not written yet."""
         return len(self._nodes) - self._sent
 
 

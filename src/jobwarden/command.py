@@ -51,9 +51,13 @@ def command(
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGTERM)
         if code != 0 and not asked:
-            raise CommandFailed(name=name, how=f"exit code {code}" if code > 0 else signal.Signals(-code).name)
+            raise CommandFailed(name=name, how=_words(code))
 
     return run
+
+
+def _words(code: int) -> str:
+    return f"exit code {code}" if code > 0 else f"signal {-code} ({signal.strsignal(-code)})"
 
 
 def _code(process: subprocess.Popen[bytes]) -> int | None:

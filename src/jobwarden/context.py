@@ -23,7 +23,7 @@ from pydantic_core import to_json
 from jobwarden.batch import CurrentBatch
 from jobwarden.domain.claims import LostAttempt, Purpose
 from jobwarden.domain.dag import Node
-from jobwarden.errors import ArtifactRefused, ResultTooLarge
+from jobwarden.errors import ArtifactRefused, BatchRefused, ResultTooLarge
 from jobwarden.options import Bound
 from jobwarden.outcomes import Stopped
 from jobwarden.store.ids import new_id
@@ -282,13 +282,18 @@ class Context:
     def complete_in(self, connection: Any, result: Any = None) -> None:
         """Record success inside the caller's own transaction: if that commits, the job has succeeded, else it has not.
 
-        It is fenced: raises if another attempt has taken over, and the caller's transaction must then be rolled back.
-        Call it last, return soon after the commit, and return nothing else.
+        It is fenced: raises if another attempt has taken over, and the caller's transaction must then be rolled back;
+        also while members that were added to the batch are not written. Call it last, return soon after the commit, and
+        return nothing else.
         """
         body = to_json(result)
         limit = self._claim["results_max_bytes"]
         if len(body) > limit:
             raise ResultTooLarge(job=self.job, size=len(body), limit=limit)
+        if self._batch is not None and self._batch.open:
+            rule = f"{self._batch.open} members were added to it and not written"
+            way_out = "call its enqueue() first: a success of your own transaction does not carry them"
+            raise BatchRefused(name=self._batch.name or self._batch.id, rule=rule, way_out=way_out)
         self._inquiry().complete(connection, self._claim, None if result is None else body.decode())
         self._given = (result,)
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypedDict, TypeVar, Unpack
 
 from pydantic import TypeAdapter
 
-from jobwarden.domain.draft import Draft, rare_columns
+from jobwarden.domain.draft import Draft, own_columns
 from jobwarden.domain.occurrences import Missed, Overlap, Rules
 from jobwarden.domain.schedule import Definition
 from jobwarden.domain.timing import Timing, checked
@@ -69,14 +69,6 @@ def define(name: str, when: str | datetime | None, call: Bound | None, given: Ma
     require_whole(call)
     draft = call.draft("")
     _check_call(name, draft)
-    options = {
-        "name": draft.label,
-        "timeout_sec": draft.timeout,
-        "max_runtime_sec": draft.max_runtime,
-        "memory_bytes": draft.memory,
-        "created_by": draft.created_by,
-        **rare_columns(draft),
-    }
     return Definition(
         name=name,
         job=draft.job,
@@ -87,7 +79,7 @@ def define(name: str, when: str | datetime | None, call: Bound | None, given: Ma
         priority=draft.priority,
         idempotent=draft.idempotent,
         max_attempts=draft.max_attempts,
-        options={column: value for column, value in options.items() if value is not None},
+        options=own_columns(draft),
         tags=dict(draft.tags),
         enabled=bool(given.get("enabled", True)),
     )

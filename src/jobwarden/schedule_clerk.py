@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, TypeVar
 
-from jobwarden.domain.orders import Order, Verb
 from jobwarden.domain.schedule import Definition
 from jobwarden.lifecycle import schedules
 from jobwarden.lifecycle.schedules import Ask, Backfilled, By
@@ -77,7 +76,6 @@ class ScheduleClerk:
         return found
 
     def _do(self, work: Callable[[Transaction, By], T], reason: str | None, actor: str | None) -> T:
-        order = Order(Verb.CANCEL, reason, actor)  # checks both, as for every verb
-        by = By(order.actor, order.reason)
+        by = By(actor, reason)
         done: T = self._repeated(self._database.write, lambda transaction: work(transaction, by))
         return done

@@ -139,3 +139,14 @@ def test_a_batch_within_a_batch_knows_its_own_members_by_their_own_keys(app: Job
     assert handle.wait(PATIENCE).state is BatchState.SUCCEEDED
     results = {member.key: app.job_handle(member.id).refresh().result for member in _members(app, handle.id)}
     assert results == {"a": 1, "in/a": 7, "in/asks": 7, "in/refers": 7, "last": 7}
+
+
+@pytest.mark.any_engine
+def test_a_success_in_a_transaction_of_ones_own_does_not_drop_what_was_added(app: JobWarden, start: Start) -> None:
+    batch = app.batch("grows")
+    batch.add(app.bind("grow_and_complete_in_own"), "grow")
+    start(capacity=2, env=QUICK)
+    handle = batch.enqueue()
+    assert handle.wait(PATIENCE).state is BatchState.PARTIAL
+    [grower] = _members(app, handle.id)
+    assert "1 members were added to it and not written" in str(app.job_handle(grower.id).refresh().error)

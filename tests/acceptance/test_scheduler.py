@@ -198,4 +198,8 @@ def test_a_command_is_a_job_whose_exit_code_decides(
     there.stop(lingers.id, "enough", "ann")
     await_state(lingers, "stopped")
     assert "asked" in [line["body_ref"] for line in rows.logs_of(lingers.id)]
+    endless = there.enqueue("linger", timeout=1, grace=0.2)
+    await_state(endless, "failed")
+    [attempt] = rows.attempts_of(endless.id)
+    assert attempt["cause"] == "timed out"
     there.database.dispose()

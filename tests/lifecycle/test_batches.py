@@ -87,11 +87,7 @@ _SLOW = settings(
 def test_any_graph_comes_to_what_the_rules_say(database: Database, graph: list[Node], seed: int) -> None:
     chance = random.Random(seed)
     run = Run(database, graph)
-    outcomes = {node.key: J.FAILED if chance.random() < 0.25 else J.SUCCEEDED for node in graph}
-    canceled: set[str] = set()
-    _play(run, chance, outcomes, canceled, anew=False)
-    assert run.states == expected(run.nodes, outcomes, canceled)
-    _check_verdict(run)
+    outcomes, canceled = _played(run, chance, 0.25)
     for _ in range(2):  # a person retries some; now they succeed, and undo exactly what followed from their failure
         failed = [key for key, state in run.states.items() if state is J.FAILED]
         again = [key for key in failed if chance.random() < 0.7]
@@ -109,12 +105,17 @@ def test_a_graph_of_three_hundred_comes_to_what_the_rules_say(database: Database
         Node(f"m{n}", tuple({f"m{chance.randrange(n)}" for _ in range(chance.randint(0, 3))} if n else ()))
         for n in range(280)
     ]
-    run = Run(database, nodes)
-    outcomes = {node.key: J.FAILED if chance.random() < 0.02 else J.SUCCEEDED for node in nodes}
+    _played(Run(database, nodes), chance, 0.02)
+
+
+def _played(run: Run, chance: random.Random, failing: float) -> tuple[dict[str, JobState], set[str]]:
+    """Play a batch to its end, that share of its members failing; how each ends if it runs, and who was called off."""
+    outcomes = {node.key: J.FAILED if chance.random() < failing else J.SUCCEEDED for node in run.nodes}
     canceled: set[str] = set()
     _play(run, chance, outcomes, canceled, anew=False)
     assert run.states == expected(run.nodes, outcomes, canceled)
     _check_verdict(run)
+    return outcomes, canceled
 
 
 def _play(run: Run, chance: random.Random, outcomes: dict[str, JobState], canceled: set[str], anew: bool) -> None:

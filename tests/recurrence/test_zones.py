@@ -2,7 +2,7 @@
 
 A change is the same for every zone that makes it, so what the oracle expects around one is worked out once; the engine
 is asked for each zone by its own name. Here each zone meets every pattern at some of its changes;
-``JOBWARDEN_ALL_PATTERNS=1`` has every pattern meet every change (some minutes).
+``ALL_PATTERNS=1`` has every pattern meet every change (some minutes).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from jobwarden.domain.zones import jumps
 from tests.recurrence import oracle
 
 FIRST, LAST = 2020, 2035
-ALL = bool(os.environ.get("JOBWARDEN_ALL_PATTERNS"))
+ALL = bool(os.environ.get("ALL_PATTERNS"))
 AROUND = timedelta(hours=13)
 PATTERNS = (
     """

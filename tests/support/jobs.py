@@ -107,6 +107,13 @@ def grow(parts: list[int], at_once: bool = False, mishap: str = "", *, ctx: Cont
 
 
 @_job(idempotent=False)
+def grow_and_complete_in_own(*, ctx: Context) -> None:
+    ctx.batch().add(jw.bind("ask_batch"), "late")
+    with jw.database.engine.connect() as connection, connection.begin():
+        ctx.complete_in(connection)
+
+
+@_job(idempotent=False)
 def complete_in_own(ctx: Context, seconds: float = 5.0) -> None:
     """Succeeds in a transaction of its own, and takes its time to leave."""
     with jw.database.engine.connect() as connection, connection.begin():

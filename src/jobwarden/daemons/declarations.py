@@ -17,6 +17,7 @@ from jobwarden.domain.recovery import Backoff
 from jobwarden.domain.schedule import Definition
 from jobwarden.schedule import definitions_of
 
+_LONGEST = 300.0  # seconds that an import may take
 _PATIENCE = Backoff(base=2.0, factor=2.0, cap=60.0, jitter=False)
 
 
@@ -36,7 +37,7 @@ class Declarations:
         self._process: subprocess.Popen[bytes] | None = None
         self._said: IO[bytes] | None = None
         self._answered = False
-        self._failures, self._next = 0, 0.0
+        self._failures, self._next, self._until = 0, 0.0, 0.0
 
     def fresh(self) -> Declared | None:
         """The declarations, on the one call after they have arrived; never waits."""
@@ -46,6 +47,9 @@ class Declarations:
             if self._clock() >= self._next:
                 self._ask()
             return None
+        if self._process.poll() is None and self._clock() >= self._until:
+            self._process.kill()
+            self._process.wait()
         code = self._process.poll()
         return None if code is None else self._read(code)
 
@@ -58,6 +62,7 @@ class Declarations:
 
     def _ask(self) -> None:
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - a pipe could fill up while nobody reads it
+        self._until = self._clock() + _LONGEST
         command = [sys.executable, "-m", "jobwarden.runner.declared", self._app]
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self._said, start_new_session=True)
 
@@ -67,12 +72,20 @@ class Declarations:
             return None
         with said:
             said.seek(0)
-            last = said.read().rpartition(b"\n")[2].decode()
+            last = said.read().rpartition(b"\n")[2].decode(errors="replace")
         if code != 0:
-            self._failures += 1
-            delay = _PATIENCE.delay(self._failures, 0.0)
-            self._next = self._clock() + delay
-            self._narrator.undeclared(self._app, last or f"its process ended with code {code}", delay)
+            self._failed(last if code > 0 and last else f"its process ended with code {code}")
+            return None
+        try:
+            declared = Declared(self._app, definitions_of(last))
+        except ValueError:
+            self._failed("what its process said cannot be read")
             return None
         self._answered = True
-        return Declared(self._app, definitions_of(last))
+        return declared
+
+    def _failed(self, why: str) -> None:
+        self._failures += 1
+        delay = _PATIENCE.delay(self._failures, 0.0)
+        self._next = self._clock() + delay
+        self._narrator.undeclared(self._app, why, delay)

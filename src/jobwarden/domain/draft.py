@@ -52,9 +52,16 @@ _DEFAULT_BACKOFF = Backoff()
 _DEFAULT_GRACE = 10.0
 
 
-def rare_columns(draft: Draft) -> dict[str, Any]:
-    """The columns that few drafts give: those in which it differs from the defaults."""
-    row: dict[str, Any] = {}
+def own_columns(draft: Draft) -> dict[str, Any]:
+    """The columns that many drafts leave as they are: those of its terms in which it differs from the defaults."""
+    given = {
+        "name": draft.label,
+        "timeout_sec": draft.timeout,
+        "max_runtime_sec": draft.max_runtime,
+        "memory_bytes": draft.memory,
+        "created_by": draft.created_by,
+    }
+    row: dict[str, Any] = {column: value for column, value in given.items() if value is not None}
     if draft.backoff != _DEFAULT_BACKOFF:
         row["backoff"] = json.dumps(asdict(draft.backoff))
     if draft.isolation is not Isolation.FORK:

@@ -89,9 +89,7 @@ class Order:
     verdict: Verdict | None = None
 
     def __post_init__(self) -> None:
-        self._check("reason", self.reason, _is_storable(self.reason), "a text without NUL characters")
-        rule = f"a text of at most {_NAME} characters, without NUL"
-        self._check("actor", self.actor, _is_storable(self.actor) and len(self.actor or "") <= _NAME, rule)
+        check_words(self.verb.value, self.reason, self.actor)
         rule = f"a whole number from 1 to {_MOST_ATTEMPTS}"
         self._check("attempts", self.attempts, _is_count(self.attempts), rule)
         if self.verb is Verb.RESOLVE:
@@ -115,8 +113,19 @@ class Order:
         return None
 
     def _check(self, option: str, value: object, fits: bool, rule: str) -> None:
-        if not fits:
-            raise InvalidOption(option=option, value=value, job=self.verb.value, rule=rule)
+        _check(self.verb.value, option, value, fits, rule)
+
+
+def check_words(verb: str, reason: str | None, actor: str | None) -> None:
+    """Raise `InvalidOption` for a reason or an actor that the ledger could not keep."""
+    _check(verb, "reason", reason, _is_storable(reason), "a text without NUL characters")
+    rule = f"a text of at most {_NAME} characters, without NUL"
+    _check(verb, "actor", actor, _is_storable(actor) and len(actor or "") <= _NAME, rule)
+
+
+def _check(verb: str, option: str, value: object, fits: bool, rule: str) -> None:
+    if not fits:
+        raise InvalidOption(option=option, value=value, job=verb, rule=rule)
 
 
 @dataclass(frozen=True, slots=True)

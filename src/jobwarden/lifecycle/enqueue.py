@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jobwarden.domain.draft import Draft, Enqueued, rare_columns
+from jobwarden.domain.draft import Draft, Enqueued, own_columns
 from jobwarden.errors import IdempotencyConflict
 from jobwarden.store.database import Transaction, Writer, encode, instant
 from jobwarden.store.jobs import by_id_statement, by_key_statement, insert_statements, pour, tag_statement
@@ -65,15 +65,10 @@ def row_of(draft: Draft) -> dict[str, Any]:
         "priority": draft.priority,
         "idempotent": draft.idempotent,
         "max_attempts": draft.max_attempts,
-        "name": draft.label,
         "idempotency_key": draft.idempotency_key,
-        "timeout_sec": draft.timeout,
-        "max_runtime_sec": draft.max_runtime,
-        "memory_bytes": draft.memory,
         "delay": draft.delay,
         "due": draft.available_at and instant(draft.available_at),
-        "created_by": draft.created_by,
-        **rare_columns(draft),
+        **own_columns(draft),
     }
     if draft.tags:
         row["tags"] = json.dumps(draft.tags)

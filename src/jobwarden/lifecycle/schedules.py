@@ -14,6 +14,7 @@ from itertools import islice, takewhile
 from typing import Any
 
 from jobwarden.domain.occurrences import LATE_AFTER, Action, Overlap
+from jobwarden.domain.orders import check_words
 from jobwarden.domain.schedule import (
     Cause,
     Definition,
@@ -41,11 +42,14 @@ _NOT_RUN = frozenset({Action.SKIPPED, Action.COALESCED, Action.OUTSIDE_WINDOW, A
 
 @dataclass(frozen=True, slots=True)
 class By:
-    """Who changes something, and why."""
+    """Who changes something, and why; raises `InvalidOption` for what could not be written down."""
 
     actor: str | None = None
     reason: str | None = None
     kind: Actor = Actor.OPERATOR
+
+    def __post_init__(self) -> None:
+        check_words("schedule", self.reason, self.actor)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,12 @@
 """``python -m jobwarden.runner.declared module:attr``: import an application and tell what schedules it declares.
 
-The last thing it writes to standard output is one line: JSON, or with exit code 1 what is wrong.
+The last thing it writes to standard output is one line: JSON, or with exit code 1 what is wrong. Then it ends at once:
+what an application does as it exits, and threads that it has left running, could add to that or hold it up.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 
 from jobwarden.runner.application import jobs_of, load_application, one_sentence
@@ -25,4 +27,4 @@ def tell(spec: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(tell(sys.argv[1]))
+    os._exit(tell(sys.argv[1]))
