@@ -15,7 +15,7 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import Any, Protocol, Unpack
 
-from jobwarden.batch import Batch, Built
+from jobwarden.batch import Batch, BatchTerms, Built, followers
 from jobwarden.batch_handle import BatchHandle
 from jobwarden.command import command
 from jobwarden.config import Settings
@@ -69,6 +69,14 @@ class Clerk(Protocol):
         """Call a batch off."""
         ...
 
+    def hold_batch(self, batch_id: str, reason: str | None, actor: str | None) -> int:
+        """Have no more of a batch start."""
+        ...
+
+    def release_batch(self, batch_id: str, reason: str | None, actor: str | None) -> None:
+        """Let it go on."""
+        ...
+
     def retry_batch(self, batch_id: str, order: Order, start: str | None) -> list[Answer]:
         """Run its failed members again."""
         ...
@@ -98,6 +106,7 @@ class JobWarden:
         self.hooks, self.auth = tuple(hooks), auth
         self._jobs: dict[str, AnyJob] = {}
         self._aliases: dict[str, AnyJob] = {}
+        self._batch_subscribers: tuple[Bound, ...] = ()
         self.schedules = Schedules(self)
 
     def __repr__(self) -> str:
@@ -251,18 +260,23 @@ class JobWarden:
         self,
         name: str,
         failure_policy: str | Threshold = "continue",
-        *,
-        params: Mapping[str, Any] | None = None,
-        created_by: str | None = None,
-        on_complete: Bound | None = None,
+        **given: Unpack[BatchTerms],
     ) -> Batch:
         """Begin a batch: add members to it, then ``enqueue()`` it.
 
-        ``failure_policy`` is ``"continue"``, ``"fail_fast"`` or ``Threshold(n)``; ``on_complete`` is a bound call that
-        is enqueued when every member has ended; ``params`` are shown, and given to members by ``ctx.batch()``.
-        Raises `BatchRefused`.
+        ``failure_policy`` is ``"continue"``, ``"fail_fast"`` or ``Threshold(n)``; ``on_complete`` is a bound call, or
+        several, enqueued when every member has ended; ``params`` are shown, and given to members by ``ctx.batch()``;
+        ``labels`` are texts by name, by which it is found; ``created_by`` says who made it. Raises `BatchRefused`.
         """
-        return Batch(self, name, failure_policy, params=params, created_by=created_by, on_complete=on_complete)
+        return Batch(self, name, failure_policy, **given, subscribers=self._batch_subscribers)
+
+    def after_batches(self, call: Bound) -> None:
+        """Enqueue ``call`` whenever a batch is over that this application makes from here on.
+
+        As any ``on_complete`` it is enqueued by the very commit that ends the batch, so it is never lost, and its
+        ``ctx.batch()`` is that batch. Raises `BatchRefused`.
+        """
+        self._batch_subscribers += followers("every batch", call)
 
     def submit_batch(self, built: Built, connection: Any) -> BatchHandle:
         """Enqueue a checked batch; in the caller's transaction if ``connection`` is given."""
@@ -282,6 +296,17 @@ class JobWarden:
         Who runs is ended by its worker. Raises `BatchNotFound`, or `WrongBatchState` if all of it is over.
         """
         return self._clerk.cancel_batch(batch_id, Order(Verb.CANCEL, reason, actor).reason, actor)
+
+    def hold_batch(self, batch_id: str, reason: str | None = None, actor: str | None = None) -> int:
+        """Have no member of a batch start until it is released; who runs goes on. Gives how many it reached.
+
+        Raises `BatchNotFound`, or `WrongBatchState` if it is over or called off.
+        """
+        return self._clerk.hold_batch(batch_id, Order(Verb.STOP, reason, actor).reason, actor)
+
+    def release_batch(self, batch_id: str, reason: str | None = None, actor: str | None = None) -> None:
+        """Let a held batch go on. Raises `BatchNotFound`, or `WrongBatchState` if it is not held."""
+        self._clerk.release_batch(batch_id, Order(Verb.STOP, reason, actor).reason, actor)
 
     def retry_batch(
         self,

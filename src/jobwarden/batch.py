@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypedDict
 
 from pydantic_core import PydanticSerializationError, to_json
 
 from jobwarden.domain.dag import Node, finalizers, ordered
 from jobwarden.domain.refs import WITHIN
 from jobwarden.domain.verdict import Policy, Threshold
-from jobwarden.errors import BatchRefused, DuplicateKey
-from jobwarden.options import Bound, require_whole
+from jobwarden.errors import BatchRefused, DuplicateKey, InvalidOption
+from jobwarden.options import Bound, checked, require_whole
 
 _KEY, _NAME = 200, 200
 _AFTERWARDS = "on_complete"
@@ -43,8 +43,18 @@ class Built:
     threshold: float | None
     params: str | None
     created_by: str | None
-    on_complete: Bound | None
+    on_complete: Sequence[Bound]
+    labels: Mapping[str, str]
     finalizers: frozenset[str]
+
+
+class BatchTerms(TypedDict, total=False):
+    """What a batch can be given beside its name and policy."""
+
+    params: Mapping[str, Any] | None
+    labels: Mapping[str, str] | None
+    created_by: str | None
+    on_complete: Bound | Iterable[Bound] | None
 
 
 class Submitter(Protocol):
@@ -82,18 +92,16 @@ class Members:
         """
         if isinstance(call, Batch):
             return self._add_group(call, key, self._keys(after), self._keys(after_completion))
-        checked = _bound(self._of, call, key or "a member")
-        if checked is None:
-            raise BatchRefused(name=self._of, rule="a member is None", way_out="add job.bind(...)")
-        if checked.terms.has_key:
-            rule = f"the member {key or checked.job!r} has an idempotency key, which may belong to a job outside"
+        bound = _bound(self._of, call, key or "a member")
+        if bound.terms.has_key:
+            rule = f"the member {key or bound.job!r} has an idempotency key, which may belong to a job outside"
             raise BatchRefused(name=self._of, rule=rule, way_out="give its member key only")
-        referred = [ref.key for ref in (checked.refs or {}).values()]
+        referred = [ref.key for ref in (bound.refs or {}).values()]
         needed = tuple(dict.fromkeys([*self._keys(after), *referred]))
-        node = Node(self._key(key, checked), needed, self._keys(after_completion))
+        node = Node(self._key(key, bound), needed, self._keys(after_completion))
         self._nodes.append(node)
         if node.key not in self._calls:
-            self._calls[node.key] = checked
+            self._calls[node.key] = bound
         return Member(node.key)
 
     def chain(self, *calls: Bound, after: Waits = ()) -> list[Member]:
@@ -174,15 +182,19 @@ class Batch(Members):
         failure_policy: str | Threshold = "continue",
         *,
         params: Any = None,
+        labels: Mapping[str, str] | None = None,
         created_by: str | None = None,
-        on_complete: Bound | None = None,
+        on_complete: Bound | Iterable[Bound] | None = None,
+        subscribers: Sequence[Bound] = (),
     ) -> None:
+        """``subscribers`` follow it too, unless it becomes a part of another."""
         super().__init__(_checked_name(name))
         self.name = self._of
+        self._labels, self._subscribers = _labels(self.name, labels), subscribers
         self._submitter = submitter
         self._policy, self._threshold = _policy(self.name, failure_policy)
         self._params = _params(self.name, params)
-        self._created_by, self._on_complete = created_by, _bound(self.name, on_complete, _AFTERWARDS)
+        self._created_by, self._on_complete = created_by, followers(self.name, on_complete)
 
     def __repr__(self) -> str:
         return f"<batch {self.name!r} of {len(self)} members>"
@@ -205,7 +217,8 @@ class Batch(Members):
         has = [
             ("a failure policy", self._policy is not Policy.CONTINUE),
             ("params", self._params is not None),
-            ("on_complete", self._on_complete is not None),
+            ("labels", bool(self._labels)),
+            ("on_complete", bool(self._on_complete)),
         ]
         for what, given in has:
             if given:
@@ -225,7 +238,8 @@ class Batch(Members):
             threshold=self._threshold,
             params=self._params,
             created_by=self._created_by,
-            on_complete=self._on_complete,
+            on_complete=[*self._on_complete, *self._subscribers],
+            labels=self._labels,
             finalizers=frozenset(finalizers(nodes)),
         )
 
@@ -265,6 +279,12 @@ class CurrentBatch(Members):
     def params(self) -> Any:
         """Its params."""
         return self.now.params
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """Its labels."""
+        labels: Mapping[str, str] = self.now.labels
+        return labels
 
     @property
     def counts(self) -> Any:
@@ -332,9 +352,28 @@ def _params(name: str, params: Any) -> str | None:
         ) from None
 
 
-def _bound(name: str, call: Any, what: str) -> Bound | None:
-    if call is None or isinstance(call, Bound):
-        if call is not None and what == _AFTERWARDS:
-            require_whole(call)
+def _labels(name: str, given: Any) -> Mapping[str, str]:
+    try:
+        return dict(checked(name, {"tags": given or {}})["tags"])
+    except InvalidOption:
+        rule = f"its labels {given!r} are no mapping from names of 1 to 64 characters to texts of 1 to 200"
+        raise BatchRefused(name=name, rule=rule, way_out="give such labels, or none") from None
+
+
+def followers(name: str, given: Any) -> tuple[Bound, ...]:
+    """The calls that follow a batch; raises `BatchRefused`, or `UnstorableParam` for a `Ref` in one."""
+    several = () if given is None else (given,) if isinstance(given, Bound) or not _is_several(given) else given
+    calls = tuple(_bound(name, call, _AFTERWARDS) for call in several)
+    for call in calls:
+        require_whole(call)
+    return calls
+
+
+def _is_several(given: Any) -> bool:
+    return isinstance(given, Iterable) and not isinstance(given, (str, bytes, Mapping))
+
+
+def _bound(name: str, call: Any, what: str) -> Bound:
+    if isinstance(call, Bound):
         return call
     raise BatchRefused(name=name, rule=f"{what} is {call!r} and no bound call", way_out="pass job.bind(...)")

@@ -24,6 +24,14 @@ class Desk(Protocol):
         """Call it off."""
         ...
 
+    def hold_batch(self, batch_id: str, reason: str | None = None, actor: str | None = None) -> int:
+        """Have no more of it start."""
+        ...
+
+    def release_batch(self, batch_id: str, reason: str | None = None, actor: str | None = None) -> None:
+        """Let it go on."""
+        ...
+
 
 class BatchHandle:
     """A batch by its id. What it is asked it remembers until `refresh`."""
@@ -82,6 +90,23 @@ class BatchHandle:
         self._desk.cancel_batch(self.id, reason, actor)
         self._seen = None
         return self
+
+    def hold(self, reason: str | None = None, actor: str | None = None) -> BatchHandle:
+        """Have no member start until `release`; who runs goes on. Raises `WrongBatchState` if it is over."""
+        self._desk.hold_batch(self.id, reason, actor)
+        self._seen = None
+        return self
+
+    def release(self, reason: str | None = None, actor: str | None = None) -> BatchHandle:
+        """Let it go on. Raises `WrongBatchState` if it is not held."""
+        self._desk.release_batch(self.id, reason, actor)
+        self._seen = None
+        return self
+
+    @property
+    def held(self) -> bool:
+        """Whether somebody holds it."""
+        return self._last().held_at is not None
 
     def _last(self) -> Any:
         if self._seen is None:

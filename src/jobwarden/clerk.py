@@ -31,7 +31,7 @@ from jobwarden.lifecycle.join import join, join_async
 from jobwarden.options import Bound, Terms, require_whole
 from jobwarden.schedule_clerk import ScheduleClerk
 from jobwarden.store.database import Database, Direct, Fault, Transaction, Writer
-from jobwarden.store.ids import new_ids
+from jobwarden.store.ids import new_id, new_ids
 from jobwarden.views.batches import BatchLine, shown
 from jobwarden.views.health import check
 from jobwarden.views.snapshot import look
@@ -100,6 +100,16 @@ class Clerk:
         """Run the failed members of a batch again; one answer for each."""
         with self._told():
             return batches.retry_batch(self.database, batch_id, order, start=start)
+
+    def hold_batch(self, batch_id: str, reason: str | None, actor: str | None) -> int:
+        """Have no more of a batch start; gives how many members it reached."""
+        with self._told():
+            return batches.hold_batch(self.database, batch_id, reason, actor)
+
+    def release_batch(self, batch_id: str, reason: str | None, actor: str | None) -> None:
+        """Let a held batch go on."""
+        with self._told():
+            batches.release_batch(self.database, batch_id, reason, actor)
 
     def look(self, job_id: str) -> Snapshot:
         """A job as it is now; raises `JobNotFound`."""
@@ -217,7 +227,7 @@ class _BatchOrder:
     """A batch with its ids, made once: writing it again writes the same."""
 
     def __init__(self, built: Built) -> None:
-        batch_id, following, *ids = new_ids(2 + len(built.nodes))
+        batch_id, *ids = new_ids(1 + len(built.nodes))
         drafts = [call.draft(job_id) for call, job_id in zip(built.calls, ids, strict=True)]
         self.plan = batches.Plan(
             id=batch_id,
@@ -228,7 +238,8 @@ class _BatchOrder:
             threshold=built.threshold,
             params=built.params,
             created_by=built.created_by,
-            on_complete=built.on_complete.draft(following) if built.on_complete else None,
+            on_complete=[call.draft(new_id()) for call in built.on_complete],
+            labels=built.labels,
             finalizers=built.finalizers,
         )
         self._tried = False

@@ -39,6 +39,10 @@ class Inquiry(Protocol):
         """The batch as it stands."""
         ...
 
+    def followed(self, job_id: str) -> str:
+        """The id of the batch that the job follows; raises LookupError if there is none."""
+        ...
+
     def upstream(self, job_id: str, key: str) -> Any:
         """The result of the dependency with that key in the job's batch; raises LookupError if there is none."""
         ...
@@ -252,14 +256,13 @@ class Context:
     # -- what needs the database
 
     def batch(self) -> CurrentBatch:
-        """The batch this job belongs to, as it stands now; raises LookupError if it is no member of one.
+        """The batch this job belongs to, or follows, as it stands now; raises LookupError if there is none.
 
-        It has name, state, params, ``counts`` (total, pending, running, succeeded, failed, canceled) and ``failures``,
-        each with key, state and error. What is added to it is written in one transaction with this run's success.
+        It has name, state, params, labels, ``counts`` (total, pending, running, succeeded, failed, canceled) and
+        ``failures``, each with key, state and error. What is added to it is written in one transaction with this run's
+        success.
         """
-        if self.batch_id is None:
-            raise LookupError("this job is no member of a batch")
-        now = self._inquiry().batch(self.batch_id)
+        now = self._inquiry().batch(self.batch_id or self._inquiry().followed(self.job_id))
         if self._batch is None:
             self._batch = CurrentBatch(now, self.job_id[-8:], self._grow)
         self._batch.now = now

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,6 +12,7 @@ import sqlalchemy as sa
 from jobwarden.domain.claims import Claim
 from jobwarden.domain.dag import Node, finalizers, ordered
 from jobwarden.domain.draft import Draft
+from jobwarden.domain.recovery import Backoff
 from jobwarden.domain.report import Outcome, Report
 from jobwarden.domain.states import JobState
 from jobwarden.domain.verdict import Policy
@@ -26,19 +28,28 @@ from jobwarden.store.ids import new_id, new_ids
 from jobwarden.views.batches import BatchLine, shown
 from tests.lifecycle.claimants import Claimant
 
+#: Tries enough for whatever a test loses, each at once.
+MANY, AT_ONCE = 1000, Backoff(base=0.0, cap=0.0)
 ME = "01900000-0000-7000-8000-000000000001"
+
+
+class _Killed(Exception):
+    """A process is no more."""
 
 
 class Run:
     """One batch in one database, driven by hand."""
 
-    def __init__(self, database: Database, nodes: list[Node], policy: Policy = Policy.CONTINUE, **more: Any) -> None:
+    def __init__(
+        self, database: Database, nodes: list[Node], policy: Policy = Policy.CONTINUE, tries: int = 1, **more: Any
+    ) -> None:
         self.database, self.claimant = database, Claimant()
+        self.terms: dict[str, Any] = {"idempotent": True, "max_attempts": tries, "backoff": AT_ONCE}
         self.nodes = ordered("b", nodes)
         ids = new_ids(len(nodes))
         self.ids = {node.key: key for node, key in zip(self.nodes, ids, strict=True)}
         self.keys = {key: name for name, key in self.ids.items()}
-        drafts = [Draft(self.ids[node.key], "job", "{}", idempotent=True, max_attempts=1) for node in self.nodes]
+        drafts = [Draft(self.ids[node.key], "job", "{}", **self.terms) for node in self.nodes]
         spared = frozenset(finalizers(self.nodes))
         self.plan = Plan(new_id(), "b", self.nodes, drafts, policy, finalizers=spared, **more)
         with database.write() as transaction:
@@ -50,6 +61,18 @@ class Run:
             found = advance(transaction, ME)
             admit(transaction, ME)
             return found
+
+    def die_advancing(self) -> None:
+        """One who advances is killed before its commit: the database takes back what it did."""
+        with suppress(_Killed), self.database.write() as transaction:
+            advance(transaction, ME)
+            admit(transaction, ME)
+            raise _Killed
+
+    def lose(self, claims: dict[str, Claim]) -> None:
+        """The processes of these attempts are killed, and found to be gone."""
+        for claim in claims.values():
+            self.claimant.settle(self.database, claim, Outcome.LOST)
 
     def settle_down(self) -> None:
         """Advance until nothing is left to follow up."""
@@ -71,7 +94,7 @@ class Run:
     def grow(self, claim: Claim, nodes: Sequence[Node], *, success: bool = False, params: Any = None) -> int:
         """A member that runs adds these, with its success or at once; gives how many are new."""
         text = json.dumps(params or {})
-        drafts = [Draft(key, "job", text, idempotent=True, max_attempts=1) for key in new_ids(len(nodes))]
+        drafts = [Draft(key, "job", text, **self.terms) for key in new_ids(len(nodes))]
         grower = Grower(claim.job_id, claim.attempt_id, claim.token, self.plan.id)
         with self.database.write() as transaction:
             number = grow(transaction, grower, Growth(nodes, drafts))

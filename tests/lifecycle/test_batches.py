@@ -29,10 +29,10 @@ from jobwarden.store.ids import new_id
 from jobwarden.store.stalled import stalled
 from jobwarden.views.batches import edges_of, now_of
 from jobwarden.views.health_batches import of_batches
-from tests.lifecycle.runs import ME, Run, fails
+from tests.lifecycle.plays import Play
+from tests.lifecycle.runs import MANY, ME, Run, fails
 
 J, B = JobState, BatchState
-BADLY = (J.FAILED, J.CANCELED, J.STOPPED)
 
 
 # -- against an oracle ------------------------------------------------------------------------------------------------
@@ -62,19 +62,6 @@ def expected(nodes: list[Node], outcomes: dict[str, JobState], canceled: set[str
     return found
 
 
-def check_admission(run: Run, claimed: set[str], anew: bool) -> None:
-    """Nothing is claimed before its edges allow it.
-
-    ``anew``: a person had members run again, so one that waited for an end may do so although that one runs again.
-    """
-    states = run.states
-    for node in run.nodes:
-        if node.key in claimed:
-            assert all(states[up] is J.SUCCEEDED for up in node.after), (node, states)
-            assert anew or all(states[up] in (J.SUCCEEDED, *BADLY) for up in node.after_completion), (node, states)
-
-
-_MOST = 300
 _SLOW = settings(
     max_examples=12,
     deadline=None,
@@ -86,14 +73,14 @@ _SLOW = settings(
 @given(graph=graphs(most=60), seed=st.integers(0, 1 << 30))
 def test_any_graph_comes_to_what_the_rules_say(database: Database, graph: list[Node], seed: int) -> None:
     chance = random.Random(seed)
-    run = Run(database, graph)
+    run = Run(database, graph, tries=MANY)
     outcomes, canceled = _played(run, chance, 0.25)
     for _ in range(2):  # a person retries some; now they succeed, and undo exactly what followed from their failure
         failed = [key for key, state in run.states.items() if state is J.FAILED]
         again = [key for key in failed if chance.random() < 0.7]
         outcomes |= dict.fromkeys(again, J.SUCCEEDED)
         operate.carry_out(run.database, Order(Verb.RETRY, "again"), [run.ids[key] for key in again])
-        _play(run, chance, outcomes, canceled, anew=True)
+        Play(run, chance, outcomes, canceled, anew=True).to_its_end()
         assert run.states == expected(run.nodes, outcomes, canceled)
         _check_verdict(run)
 
@@ -105,68 +92,17 @@ def test_a_graph_of_three_hundred_comes_to_what_the_rules_say(database: Database
         Node(f"m{n}", tuple({f"m{chance.randrange(n)}" for _ in range(chance.randint(0, 3))} if n else ()))
         for n in range(280)
     ]
-    _played(Run(database, nodes), chance, 0.02)
+    _played(Run(database, nodes, tries=MANY), chance, 0.02)
 
 
 def _played(run: Run, chance: random.Random, failing: float) -> tuple[dict[str, JobState], set[str]]:
     """Play a batch to its end, that share of its members failing; how each ends if it runs, and who was called off."""
     outcomes = {node.key: J.FAILED if chance.random() < failing else J.SUCCEEDED for node in run.nodes}
     canceled: set[str] = set()
-    _play(run, chance, outcomes, canceled, anew=False)
+    Play(run, chance, outcomes, canceled).to_its_end()
     assert run.states == expected(run.nodes, outcomes, canceled)
     _check_verdict(run)
     return outcomes, canceled
-
-
-def _play(run: Run, chance: random.Random, outcomes: dict[str, JobState], canceled: set[str], anew: bool) -> None:
-    """Claims, ends, a person's cancels and advances in any order, until nothing is left to do."""
-    claims: dict[str, Claim] = {}
-    idle = 0
-    while idle < 2:
-        act = chance.choice(["claim", "end", "end", "advance", "advance", "cancel", "grow"])
-        if act == "claim":
-            fresh = run.claim(chance.randint(1, 20))
-            check_admission(run, set(fresh), anew)
-            claims |= fresh
-        elif act == "end" and claims:
-            some = {key: claims.pop(key) for key in chance.sample(sorted(claims), chance.randint(1, len(claims)))}
-            run.end(some, lambda key: Outcome.FAILED if outcomes[key] is J.FAILED else Outcome.SUCCEEDED)
-            run.check_counts()
-        elif act == "advance":
-            run.advance()
-        elif act == "grow" and claims and chance.random() < 0.3 and len(run.nodes) < _MOST:
-            _grow(run, chance, outcomes, claims)
-        elif act == "cancel" and chance.random() < 0.1:
-            canceled |= _cancel_one(run, chance)
-        moves = any(state in (J.QUEUED, J.RUNNING) for state in run.states.values())
-        idle = 0 if run.advance() or moves or claims else idle + 1
-    run.check_counts()
-
-
-def _grow(run: Run, chance: random.Random, outcomes: dict[str, JobState], claims: dict[str, Claim]) -> None:
-    """A member that runs adds some, which wait for any that are there and for each other, at once or as it succeeds."""
-    grower = chance.choice(sorted(claims))
-    nodes: list[Node] = []
-    for number in range(len(run.nodes), len(run.nodes) + chance.randint(1, 5)):
-        there = [*run.ids, *(node.key for node in nodes)]
-        ups = sorted(set(chance.sample(there, min(len(there), chance.randint(0, 3)))))
-        ends = {up for up in ups if chance.random() < 0.3}
-        nodes.append(Node(f"m{number}", tuple(up for up in ups if up not in ends), tuple(sorted(ends))))
-    outcomes |= {node.key: J.FAILED if chance.random() < 0.2 else J.SUCCEEDED for node in nodes}
-    success = outcomes[grower] is J.SUCCEEDED and chance.random() < 0.5
-    assert run.grow(claims[grower], nodes, success=success) == len(nodes)
-    if success:
-        del claims[grower]
-
-
-def _cancel_one(run: Run, chance: random.Random) -> set[str]:
-    """A person calls off one that waits."""
-    waiting = [key for key, state in run.states.items() if state in (J.PENDING, J.QUEUED)]
-    if not waiting:
-        return set()
-    key = chance.choice(sorted(waiting))
-    operate.carry_out(run.database, Order(Verb.CANCEL, "not this one"), [run.ids[key]])
-    return {key}
 
 
 def _check_verdict(run: Run) -> None:
@@ -309,7 +245,7 @@ def test_calling_off_takes_everybody_in_bites_and_finalizers_too(database: Datab
     claims = run.claim()
     told: list[int] = []
     assert cancel_batch(database, run.plan.id, "enough", "ops", told.append) == wide + 1
-    assert told == [BITE, 2 * BITE, wide + 1]
+    assert told == [BITE, 2 * BITE, wide + 1, wide + 1]
     assert (run.line.state, run.line.cancel_reason) == (B.CANCELED, "enough")
     with database.read() as transaction:
         first = transaction.execute(sa.select(schema.jobs).where(schema.jobs.c.id == run.ids["first"])).one()
@@ -406,7 +342,7 @@ def _settle(transaction: Any, run: Run, claim: Claim) -> None:
 
 def test_a_following_job_is_enqueued_when_all_is_over(database: Database) -> None:
     following = Draft(new_id(), "after", '{"n": 1}', idempotent=True, tags={"of": "b"})
-    run = Run(database, [Node("a")], on_complete=following)
+    run = Run(database, [Node("a")], on_complete=[following])
     run.drain()
     with database.read() as transaction:
         [row] = transaction.execute(sa.select(schema.jobs).where(schema.jobs.c.job == "after")).all()

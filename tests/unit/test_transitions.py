@@ -17,12 +17,12 @@ _WORK = (Actor.WORKER, Actor.SUPERVISOR, Actor.REAPER, Actor.SYSTEM)
 #: Written a second time, by hand, so that an edge is never added or lost by accident.
 JOB_EDGES = """
     pending > queued canceled
-    queued > running canceled
+    queued > running canceled pending
     running > succeeded failed retrying orphaned canceled stopped queued pending
     retrying > queued canceled
-    orphaned > retrying failed stopped canceled succeeded queued
-    stopped > queued
-    failed > queued
+    orphaned > retrying failed stopped canceled succeeded queued pending
+    stopped > queued pending
+    failed > queued pending
     canceled > pending
 """
 ATTEMPT_EDGES = """

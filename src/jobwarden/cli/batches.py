@@ -11,12 +11,12 @@ from rich.progress import Progress
 
 from jobwarden.cli import output, screens_batches
 from jobwarden.cli.opening import Opening, read, told
-from jobwarden.cli.operate import actor, tell
+from jobwarden.cli.operate import actor, labels_option, tell
 from jobwarden.cli.read import json_option
 from jobwarden.domain.layout import Edge, Layout, Node, lay_out
-from jobwarden.domain.orders import Order, Verb
+from jobwarden.domain.orders import Order, Verb, check_words
 from jobwarden.domain.states import BatchState
-from jobwarden.lifecycle.batches import cancel_batch, retry_batch
+from jobwarden.lifecycle.batches import cancel_batch, hold_batch, release_batch, retry_batch
 from jobwarden.views import batches as views
 from jobwarden.views.ids import find_batch
 
@@ -29,16 +29,24 @@ _WIDE = 120
 @click.option(
     "--state", "states", multiple=True, type=click.Choice([state.value for state in BatchState]), help="Repeatable."
 )
+@labels_option
 @click.option("--before", metavar="ID", help="The next page: the id that the last page ended with.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
 @json_option
 @click.pass_obj
-def batches(opening: Opening, states: tuple[str, ...], before: str | None, limit: int, as_json: bool) -> None:
+def batches(
+    opening: Opening,
+    states: tuple[str, ...],
+    labels: dict[str, str] | None,
+    before: str | None,
+    limit: int,
+    as_json: bool,
+) -> None:
     """List batches, the newest first."""
 
     def listed(transaction: Any) -> views.Page:
         whole = find_batch(transaction, before) if before else None
-        return views.listed(transaction, [BatchState(state) for state in states], whole, limit)
+        return views.listed(transaction, [BatchState(state) for state in states], whole, limit, labels)
 
     page = opening.read(listed)
     if as_json:
@@ -121,6 +129,44 @@ def batch_cancel(opening: Opening, batch_id: str, reason: str | None, as_json: b
         click.echo(f"{whole} canceled, with {swept:,} members at once; those that run are being ended")
 
 
+@click.command("batch-hold")
+@_argument
+@_reason
+@json_option
+@click.pass_obj
+def batch_hold(opening: Opening, batch_id: str, reason: str | None, as_json: bool) -> None:
+    """Have no member of a batch start until it is released; who runs goes on."""
+    database, by = opening.database(), actor()
+    check_words("hold", reason, by)
+    whole = read(database, lambda transaction: find_batch(transaction, batch_id))
+    total = read(database, lambda transaction: views.shown(transaction, whole).counts.total)
+    with told(database), Progress(console=output.console(), disable=as_json or total < 2000) as progress:
+        task = progress.add_task("holding", total=total)
+        reached = hold_batch(database, whole, reason, by, lambda n: progress.update(task, completed=n))
+    if as_json:
+        output.as_json({"id": whole, "held": True, "reached": reached})
+    else:
+        click.echo(f"{whole} is held: no member starts until `jobwarden batch-release {whole}`; those that run go on")
+
+
+@click.command("batch-release")
+@_argument
+@_reason
+@json_option
+@click.pass_obj
+def batch_release(opening: Opening, batch_id: str, reason: str | None, as_json: bool) -> None:
+    """Let a held batch go on."""
+    database, by = opening.database(), actor()
+    check_words("release", reason, by)
+    whole = read(database, lambda transaction: find_batch(transaction, batch_id))
+    with told(database):
+        release_batch(database, whole, reason, by)
+    if as_json:
+        output.as_json({"id": whole, "held": False})
+    else:
+        click.echo(f"{whole} goes on")
+
+
 @click.command("batch-retry")
 @_argument
 @_reason
@@ -144,4 +190,4 @@ def batch_retry(opening: Opening, /, batch_id: str, as_json: bool, **asked: Any)
     return tell(order, answers, as_json)
 
 
-COMMANDS = (batches, batch, batch_cancel, batch_retry)
+COMMANDS = (batches, batch, batch_cancel, batch_hold, batch_release, batch_retry)

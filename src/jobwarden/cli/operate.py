@@ -46,6 +46,9 @@ def _tags(context: click.Context, option: click.Parameter, given: tuple[str, ...
 
 
 params_option = click.option("--params", default="{}", callback=_params, metavar="JSON", help="The parameters by name.")
+labels_option = click.option(
+    "--label", "labels", multiple=True, callback=_tags, metavar="NAME=VALUE", help="Repeatable."
+)
 tags_option = click.option("--tag", "tags", multiple=True, callback=_tags, metavar="NAME=VALUE", help="Repeatable.")
 
 

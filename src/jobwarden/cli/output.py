@@ -100,10 +100,10 @@ def heading(words: str) -> None:
     say(Text(words, style="bold underline"))
 
 
-def state(name: str) -> Text:
-    """A state as mark and word."""
+def state(name: str, more: str = "") -> Text:
+    """A state as mark and word, and what is to be said with it."""
     mark, style = STATES.get(name, ("·", ""))
-    return Text(f"{mark} {_WORDS.get(name, name)}", style=style)
+    return Text(f"{mark} {_WORDS.get(name, name)}{more}", style=style)
 
 
 def bar(fraction: float) -> str:

@@ -21,7 +21,7 @@ def batches(page: Page) -> None:
         [
             short(line.id),
             line.name or "",
-            output.state(line.state),
+            output.state(line.state, " (held)" if line.held_at else ""),
             str(line.counts.total),
             *(str(number) for number in _buckets(line.counts).values()),
             since(line.created_at, page.now),
@@ -47,6 +47,11 @@ def batch(line: BatchLine, failures: Sequence[Failure]) -> None:
         ("failure policy", policy),
         ("made", f"{instant(line.created_at)}" + (f" by {line.created_by}" if line.created_by else "")),
     ]
+    if line.held_at is not None:
+        by = f" by {line.held_by}" if line.held_by else ""
+        pairs.append(("held", f"since {instant(line.held_at)}{by}: {line.held_reason or '-'}"))
+    if line.labels:
+        pairs.append(("labels", ", ".join(f"{name}={value}" for name, value in line.labels.items())))
     if line.params:
         pairs.append(("params", output.compact(line.params)))
     if line.cancel_reason:

@@ -26,6 +26,7 @@ JOB: JobEdges = {
     (_J.PENDING, _J.CANCELED): frozenset({_OPERATOR, _SYSTEM}),
     (_J.QUEUED, _J.RUNNING): frozenset({_SUPERVISOR, _WORKER}),  # claim
     (_J.QUEUED, _J.CANCELED): frozenset({_OPERATOR, _SYSTEM}),
+    (_J.QUEUED, _J.PENDING): frozenset({_OPERATOR}),  # its batch is held
     (_J.RUNNING, _J.SUCCEEDED): _REPORTERS,
     (_J.RUNNING, _J.FAILED): _REPORTERS,
     (_J.RUNNING, _J.RETRYING): _REPORTERS,
@@ -44,6 +45,9 @@ JOB: JobEdges = {
     (_J.ORPHANED, _J.QUEUED): frozenset({_OPERATOR}),  # restart
     (_J.STOPPED, _J.QUEUED): frozenset({_OPERATOR}),  # restart
     (_J.FAILED, _J.QUEUED): frozenset({_OPERATOR}),  # retry
+    (_J.ORPHANED, _J.PENDING): frozenset({_OPERATOR}),  # restart or retry, in a batch that is held
+    (_J.STOPPED, _J.PENDING): frozenset({_OPERATOR}),
+    (_J.FAILED, _J.PENDING): frozenset({_OPERATOR}),
     (_J.CANCELED, _J.PENDING): frozenset({_SYSTEM}),  # revive: the batch undoes its own cascade
 }
 

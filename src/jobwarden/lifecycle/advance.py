@@ -15,7 +15,7 @@ from typing import Any
 from jobwarden.domain.states import LIVE, Actor, BatchState, JobState
 from jobwarden.domain.verdict import Policy, trips, verdict
 from jobwarden.lifecycle.enqueue import insert_rows
-from jobwarden.store import batches, edges
+from jobwarden.store import batches, edges, holds, sweeps
 from jobwarden.store.database import Transaction
 from jobwarden.store.ids import new_id
 from jobwarden.store.transition import move_jobs
@@ -23,6 +23,7 @@ from jobwarden.store.transition import move_jobs
 BITE = 500
 UNREACHABLE = "unreachable: something that it waits for did not succeed"
 TRIPPED = "the failure policy of its batch tripped"
+HELD = "its batch is held"
 
 
 @dataclass(slots=True)
@@ -90,7 +91,7 @@ def _cascade(transaction: Transaction, over: set[str], worker_id: str) -> bool:
 def _call_off(transaction: Transaction, doomed: Sequence[str], worker_id: str) -> None:
     moves = [_move(job_id, JobState.PENDING, JobState.CANCELED, UNREACHABLE) for job_id in doomed]
     won = move_jobs(transaction, moves, Actor.SYSTEM, worker_id)
-    batches.blame(transaction, [move["job_id"] for move in won], edges.UNREACHABLE, UNREACHABLE, None)
+    sweeps.blame(transaction, [move["job_id"] for move in won], edges.UNREACHABLE, UNREACHABLE, None)
 
 
 def _move(job_id: str, origin: str, target: JobState, reason: str | None) -> dict[str, Any]:
@@ -112,7 +113,7 @@ def _conclude(transaction: Transaction, ids: set[str], turned: _Turned, worker_i
 
 def _matters(row: Any, turned: _Turned) -> bool:
     ongoing = row.state == BatchState.RUNNING and not _tripped(row)
-    return not ongoing or not row.live or row.id in turned.returned_in
+    return not ongoing or not row.live or row.id in turned.returned_in or row.hold_id is not None
 
 
 def _tripped(row: Any) -> bool:
@@ -120,7 +121,7 @@ def _tripped(row: Any) -> bool:
 
 
 def _follow(transaction: Transaction, row: Any, turned: _Turned, worker_id: str) -> bool:
-    """Reopen, fail, revive, sweep, finish: what of it applies to this batch; False if a sweep goes on."""
+    """Reopen, fail, revive, sweep, hold, finish: what of it applies to this batch; False if a sweep goes on."""
     state, again = BatchState(row.state), row.id in turned.returned_in
     if again:
         state = _reopen(transaction, row, state, worker_id)
@@ -130,6 +131,8 @@ def _follow(transaction: Transaction, row: Any, turned: _Turned, worker_id: str)
     if again and state in (BatchState.RUNNING, BatchState.FAILED):
         _revive(transaction, turned.returned, worker_id)
     swept = _sweep(transaction, row, state, worker_id)
+    if row.hold_id is not None:
+        swept = len(hold_on(transaction, row)) < BITE and swept
     [now] = batches.look(transaction, [row.id])
     if not now.live:
         _finish(transaction, now, worker_id)
@@ -145,7 +148,7 @@ def _reopen(transaction: Transaction, row: Any, state: BatchState, worker_id: st
     if state not in (BatchState.PARTIAL, BatchState.FAILED) or _tripped(row):
         return state
     batches.move(transaction, row.id, state, BatchState.RUNNING, Actor.SYSTEM, worker_id, "a member runs again")
-    batches.disarm(transaction, row.id)
+    sweeps.disarm(transaction, row.id)
     return BatchState.RUNNING
 
 
@@ -155,7 +158,7 @@ def _revive(transaction: Transaction, returned: set[str], worker_id: str) -> Non
     reason = "what it waits for runs again"
     moves = [_move(job_id, JobState.CANCELED, JobState.PENDING, reason) for job_id in found]
     won = move_jobs(transaction, moves, Actor.SYSTEM, worker_id)
-    batches.absolve(transaction, [move["job_id"] for move in won])
+    sweeps.absolve(transaction, [move["job_id"] for move in won])
 
 
 def _sweep(transaction: Transaction, row: Any, state: BatchState, worker_id: str) -> bool:
@@ -165,18 +168,18 @@ def _sweep(transaction: Transaction, row: Any, state: BatchState, worker_id: str
     if state is BatchState.CANCELED:
         swept = sweep(transaction, row.id, row.cancel_reason, row.cancel_actor)
     else:
-        swept = _called_off(transaction, row.id, False, batches.POLICY, TRIPPED, Actor.SYSTEM, worker_id)
-        batches.flag_running(transaction, row.id, False, TRIPPED, batches.POLICY_ACTOR)
+        swept = _called_off(transaction, row.id, False, sweeps.POLICY, TRIPPED, Actor.SYSTEM, worker_id)
+        sweeps.flag_running(transaction, row.id, False, TRIPPED, sweeps.POLICY_ACTOR)
     return swept < BITE
 
 
-def sweep(transaction: Transaction, batch_id: str, reason: str | None, actor_id: str | None) -> int:
+def sweep(transaction: Transaction, batch_id: str, reason: str | None, actor_id: str | None, wait: bool = False) -> int:
     """Call off the members of a canceled batch: who waits at once, at most a bite; who runs is flagged.
 
-    Gives how many were called off.
+    Members that others hold are left out unless they are to be waited for. Gives how many were called off.
     """
-    swept = _called_off(transaction, batch_id, True, "cancel", reason, Actor.OPERATOR, actor_id)
-    batches.flag_running(transaction, batch_id, True, reason, actor_id)
+    swept = _called_off(transaction, batch_id, True, "cancel", reason, Actor.OPERATOR, actor_id, wait)
+    sweeps.flag_running(transaction, batch_id, True, reason, actor_id)
     return swept
 
 
@@ -188,16 +191,30 @@ def _called_off(
     reason: str | None,
     actor: Actor,
     actor_id: str | None,
+    wait: bool = False,
 ) -> int:
-    found = batches.sweepable(transaction, batch_id, everyone, BITE)
+    found = sweeps.sweepable(transaction, batch_id, everyone, BITE, wait)
     moves = [_move(row.id, row.state, JobState.CANCELED, reason) for row in found]
     won = move_jobs(transaction, moves, actor, actor_id)
-    batches.blame(transaction, [move["job_id"] for move in won], mode, reason, actor_id)
+    sweeps.blame(transaction, [move["job_id"] for move in won], mode, reason, actor_id)
     return len(won)
 
 
+def hold_on(transaction: Transaction, row: Any, last: str = holds.FIRST, most: int = BITE) -> list[str]:
+    """Have members of a held batch, which must be locked, wait for its release: ``most`` of those after ``last``.
+
+    Who is queued waits again; who runs goes on, and waits when it is to run again. Gives their ids.
+    """
+    found = holds.free(transaction, row.id, row.hold_id, last, most)
+    holds.tie(transaction, row.hold_id, [member.id for member in found])
+    queued = [member.id for member in found if member.state == JobState.QUEUED]
+    moves = [_move(job_id, JobState.QUEUED, JobState.PENDING, HELD) for job_id in queued]
+    move_jobs(transaction, moves, Actor.OPERATOR, row.held_by)
+    return [member.id for member in found]
+
+
 def _finish(transaction: Transaction, row: Any, worker_id: str) -> None:
-    """Write the verdict, and enqueue the job that follows the whole; or count anew what stood already."""
+    """Write the verdict, and enqueue the jobs that follow the whole; or count anew what stood already."""
     if row.finished_at is not None:
         batches.amend(transaction, row, worker_id)
         return
@@ -207,9 +224,10 @@ def _finish(transaction: Transaction, row: Any, worker_id: str) -> None:
         target = verdict(counts.get("failed", 0), counts.get("canceled", 0))
     if batches.finish(transaction, row, target, worker_id) is None:
         return
-    following = batches.on_complete_of(transaction, row.id)
-    if following is not None:
-        insert_rows(transaction, [_born(following)])
+    following = [_born(each) for each in batches.on_complete_of(transaction, row.id)]
+    if following:
+        insert_rows(transaction, following)
+        batches.follow(transaction, row.id, [each["id"] for each in following])
 
 
 def _born(row: Mapping[str, Any]) -> dict[str, Any]:

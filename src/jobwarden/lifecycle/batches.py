@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -17,20 +18,22 @@ from jobwarden.domain.recovery import Backoff
 from jobwarden.domain.states import Actor, BatchState, JobState
 from jobwarden.domain.verdict import Policy
 from jobwarden.errors import BatchNotFound, MemberNotFound, WrongBatchState
-from jobwarden.lifecycle.advance import BITE, sweep
+from jobwarden.lifecycle.advance import BITE, hold_on, sweep
 from jobwarden.lifecycle.enqueue import enqueue, row_of
 from jobwarden.lifecycle.operate import carry_out
-from jobwarden.store import batches, edges
+from jobwarden.store import batches, edges, holds
 from jobwarden.store.database import Database, Transaction, Writer
+from jobwarden.store.ids import new_id
 
 CHUNK = 5000
+_HELD_AT_ONCE = 2000
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A batch to be: ``nodes`` in an order in which they can run, and a draft for each of them, under the ids given.
 
-    ``params`` is JSON text, ``threshold`` as in `verdict.trips`; ``on_complete`` is enqueued when all of it is over.
+    ``params`` is JSON text, ``threshold`` as in `verdict.trips`; ``on_complete`` are enqueued when all of it is over.
     """
 
     id: str
@@ -41,7 +44,8 @@ class Plan:
     threshold: float | None = None
     params: str | None = None
     created_by: str | None = None
-    on_complete: Draft | None = None
+    on_complete: Sequence[Draft] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
     finalizers: frozenset[str] = field(default_factory=frozenset)
 
 
@@ -52,7 +56,7 @@ def enqueue_batch(writer: Writer, plan: Plan, again: bool = False) -> None:
     """
     if again and batches.is_there(writer, plan.id):
         return
-    batches.bear(writer, _row(plan))
+    batches.bear(writer, _row(plan), plan.labels)
     ids = {node.key: draft.id for node, draft in zip(plan.nodes, plan.drafts, strict=True)}
     for begin in range(0, len(plan.nodes), CHUNK):
         stretch = range(begin, min(begin + CHUNK, len(plan.nodes)))
@@ -68,7 +72,7 @@ def _row(plan: Plan) -> dict[str, Any]:
         "policy": plan.policy.value,
         "threshold": plan.threshold,
         "params": plan.params,
-        "on_complete": json.dumps(row_of(plan.on_complete)) if plan.on_complete else None,
+        "on_complete": json.dumps([row_of(draft) for draft in plan.on_complete]) if plan.on_complete else None,
         "total": len(plan.nodes),
         "created_by": plan.created_by,
     }
@@ -101,12 +105,14 @@ def cancel_batch(
     batch_id = _whole(batch_id)
     database.attempt(lambda transaction: _call_off(transaction, batch_id, reason, actor_id), pause=_pause)
     total = 0
-    while True:
-        swept = database.attempt(lambda t: sweep(t, batch_id, reason, actor_id), pause=_pause)
-        total += swept
-        told(total)
-        if swept < BITE:
-            return total
+    for wait in (False, True):  # whoever advances may be sweeping too: what it holds is waited for in the end
+        swept = BITE
+        while swept >= BITE:
+            bite = partial(sweep, batch_id=batch_id, reason=reason, actor_id=actor_id, wait=wait)
+            swept = database.attempt(bite, pause=_pause)
+            total += swept
+            told(total)
+    return total
 
 
 def _call_off(transaction: Transaction, batch_id: str, reason: str | None, actor_id: str | None) -> None:
@@ -144,6 +150,77 @@ def retry_batch(
             chosen = _from(transaction, batch_id, start)
             failed = [job_id for job_id in failed if job_id in chosen]
     return carry_out(database, order, failed, sleep)
+
+
+def hold_batch(
+    database: Database,
+    batch_id: str,
+    reason: str | None,
+    actor_id: str | None,
+    told: Callable[[int], None] = lambda number: None,
+) -> int:
+    """Have no member of a batch start until it is released; gives how many it reached, those that run included.
+
+    Who runs goes on; when this returns, no other will start. A batch that is held stays so, by whoever held it first.
+    ``told`` hears how many there are after each bite. Raises `BatchNotFound`, or `WrongBatchState` if it is over or
+    called off. Should this process die on the way, workers go on.
+    """
+    batch_id, hold_id = _whole(batch_id), new_id()
+    hold_id = database.attempt(lambda t: _hold(t, batch_id, hold_id, reason, actor_id), pause=_pause)
+    total, reached = 0, [holds.FIRST]
+    while reached:
+        bite = partial(_hold_more, batch_id=batch_id, hold_id=hold_id, last=reached[-1])
+        reached = database.attempt(bite, pause=_pause)
+        total += len(reached)
+        told(total)
+    return total
+
+
+def _hold(transaction: Transaction, batch_id: str, hold_id: str, reason: str | None, actor_id: str | None) -> str:
+    row = _locked(transaction, batch_id)
+    state = BatchState(row.state)
+    if row.finished_at is not None or state is BatchState.CANCELED:
+        raise WrongBatchState(id=batch_id, state=state.value, action="hold", needed="running, or failed with members")
+    if row.hold_id == hold_id:
+        return hold_id  # by this very call, if the answer of its commit was lost
+    told = {"wish": "hold", **({"before_by": row.held_by} if row.hold_id else {})}
+    batches.note(transaction, batch_id, state, Actor.OPERATOR, actor_id, reason, told)
+    if row.hold_id is not None:
+        return str(row.hold_id)
+    holds.begin(transaction, batch_id, hold_id, actor_id, reason)
+    batches.leave_turn(transaction, batch_id)
+    return hold_id
+
+
+def _hold_more(transaction: Transaction, batch_id: str, hold_id: str, last: str) -> list[str]:
+    row = _locked(transaction, batch_id)
+    return hold_on(transaction, row, last, _HELD_AT_ONCE) if row.hold_id == hold_id else []
+
+
+def release_batch(database: Database, batch_id: str, reason: str | None, actor_id: str | None) -> None:
+    """Let the members of a held batch start again; workers free them, in bites.
+
+    Raises `BatchNotFound`, or `WrongBatchState` if it is not held.
+    """
+    batch_id = _whole(batch_id)
+    released: list[str] = []
+    database.attempt(lambda transaction: _release(transaction, batch_id, reason, actor_id, released), pause=_pause)
+    database.announce()
+
+
+def _release(
+    transaction: Transaction, batch_id: str, reason: str | None, actor_id: str | None, released: list[str]
+) -> None:
+    """``released`` remembers what this call has released, should the answer of its commit be lost."""
+    row = _locked(transaction, batch_id)
+    if row.hold_id is None:
+        if released:
+            return
+        raise WrongBatchState(id=batch_id, state=f"{row.state} and not held", action="release", needed="held")
+    released[:] = [row.hold_id]
+    holds.end(transaction, batch_id, row.hold_id)
+    told = {"wish": "release", "before_by": row.held_by}
+    batches.note(transaction, batch_id, BatchState(row.state), Actor.OPERATOR, actor_id, reason, told)
 
 
 def _from(transaction: Transaction, batch_id: str, key: str) -> set[str]:

@@ -58,7 +58,7 @@ def grow(transaction: Transaction, grower: Grower, growth: Growth) -> int:
     known = batches.members_named(transaction, grower.batch_id, sorted(named))
     fresh = [node for node in growth.nodes if not _is_there(row.name or row.id, node, wanted, known)]
     nodes = ordered(row.name or row.id, fresh, known)
-    _insert(transaction, grower, nodes, {node.key: wanted[node.key][1] for node in nodes}, known)
+    _insert(transaction, grower, nodes, {node.key: wanted[node.key][1] for node in nodes}, known, row.hold_id)
     return len(nodes)
 
 
@@ -78,6 +78,7 @@ def _insert(
     nodes: Sequence[Node],
     drafts: Mapping[str, Draft],
     known: Mapping[str, Any],
+    hold_id: str | None,
 ) -> None:
     if not nodes:
         return
@@ -86,7 +87,7 @@ def _insert(
     for node in nodes:
         draft = drafts[node.key]
         draft.batch_id, draft.batch_key = grower.batch_id, node.key
-        draft.blocked_by = len(set(node.upstream))
+        draft.blocked_by = len(set(node.upstream)) + (hold_id is not None)
         draft.finalizer = node.key in spared
         draft.created_by = draft.created_by or f"job:{grower.job_id}"
     batches.extend(transaction, grower.batch_id, len(nodes))
@@ -94,6 +95,8 @@ def _insert(
         stretch = nodes[begin : begin + CHUNK]
         enqueue(transaction, [drafts[node.key] for node in stretch])
         edges.link(transaction, [each for node in stretch for each in edges.of_node(node, ids)])
+        if hold_id is not None:
+            edges.link(transaction, [edges.edge(ids[node.key], hold_id, False) for node in stretch])
     waited_for = sorted({known[key].id for node in nodes for key in node.upstream if key in known})
     edges.lock_states(transaction, waited_for)  # who ends now sees the edges, or is seen to have ended
     batches.leave_turns(transaction, grower.batch_id, waited_for)

@@ -166,6 +166,7 @@ _locked = (
         jobs.c.max_attempts,
         (jobs.c.attempt_count - jobs.c.unspent_count).label("spent"),
         jobs.c.current_attempt_id,
+        jobs.c.blocked_by,
         jobs.c.cancel_requested,
         jobs.c.cancel_mode,
         jobs.c.cancel_actor,
@@ -199,7 +200,13 @@ def _answer(order: Order, job_id: str, row: Row[Any] | None, born: Mapping[str, 
     refused = order.refusal(row.id, row.job, state, bool(row.idempotent))
     if refused is not None:
         return Answer(job_id, state, refused)
-    return Answer(job_id, order.target(state), new=born[job_id] if order.verb is Verb.RERUN else None)
+    return Answer(job_id, _target(order, row), new=born[job_id] if order.verb is Verb.RERUN else None)
+
+
+def _target(order: Order, row: Row[Any]) -> JobState | None:
+    """Where the order takes the job; one that is to run again in a batch that is held waits until it is released."""
+    target = order.target(JobState(row.state))
+    return JobState.PENDING if target is JobState.QUEUED and row.blocked_by else target
 
 
 _ordered = (
@@ -311,10 +318,10 @@ def _budget(order: Order, row: Row[Any]) -> int:
 
 
 def _step(order: Order, row: Row[Any], key: str | None) -> dict[str, Any]:
-    target = order.target(JobState(row.state))
+    target = _target(order, row)
     if target is None:
         raise AssertionError("refused before")
-    again = target is JobState.QUEUED
+    again = order.target(JobState(row.state)) is JobState.QUEUED
     return {
         "job_id": row.id,
         "origin": row.state,

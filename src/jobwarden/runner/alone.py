@@ -74,6 +74,15 @@ class DatabaseInquiry:
         with self._database.read() as transaction:
             return now_of(transaction, batch_id)
 
+    def followed(self, job_id: str) -> str:
+        """The id of the batch that enqueued this job because it was over; raises LookupError if there is none."""
+        found = select(jobs.c.follows_batch_id).where(jobs.c.id == job_id)
+        with self._database.read() as transaction:
+            batch_id: str | None = transaction.execute(found).scalar_one()
+        if batch_id is None:
+            raise LookupError("this job is no member of a batch, and follows none")
+        return batch_id
+
     def upstream(self, job_id: str, key: str) -> Any:
         """The result of the dependency with that key; raises LookupError if the job does not depend on it.
 

@@ -5,40 +5,33 @@ States of batches are moved by `move` alone, guarded by the state they are in, w
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
     Text,
-    and_,
     bindparam,
     case,
     cast,
     delete,
-    false,
     func,
     insert,
     literal_column,
     null,
-    or_,
     select,
-    true,
     update,
 )
 
-from jobwarden.domain.states import LIVE, WAITING, Actor, BatchState, JobState
+from jobwarden.domain.states import LIVE, Actor, BatchState, JobState
 from jobwarden.domain.verdict import BATCH, BUCKETS, Policy
 from jobwarden.errors import IllegalTransition
 from jobwarden.store.database import Id, Transaction, Writer, age, encode, now, rows
 from jobwarden.store.edges import one_of
 from jobwarden.store.ledger import words
-from jobwarden.store.schema import LOOK_AGAIN, attempts, batches, counters, events, jobs, turns
+from jobwarden.store.schema import LOOK_AGAIN, attempts, batch_labels, batches, counters, events, jobs, turns
 
 _STRETCH = 500  # keys that one statement asks for
-#: Why the system called a member off whose batch has failed: kept in ``jobs.cancel_mode``.
-POLICY = "policy"
-#: Who wished it where a failure policy did.
-POLICY_ACTOR = "failure policy"
 
 
 # -- birth ------------------------------------------------------------------------------------------------------------
@@ -51,11 +44,12 @@ _new = rows(
     threshold="float",
     params="json",
     on_complete="json",
+    labels="json",
     total="int",
     created_by="text",
 )
 _birth = {
-    **{name: _new.c[name] for name in ("id", "name", "params", "on_complete", "created_by")},
+    **{name: _new.c[name] for name in ("id", "name", "params", "on_complete", "labels", "created_by")},
     "state": words(BatchState.RUNNING),
     "failure_policy": _new.c.policy,
     "failure_threshold": _new.c.threshold,
@@ -74,6 +68,8 @@ _noted = {
 _insert = insert(batches).from_select(list(_birth), select(*_birth.values()))
 _note_born = insert(events).from_select(list(_noted), select(*_noted.values()))
 _turn_born = insert(turns).from_select(["batch_id", "state"], select(_new.c.id, words(LOOK_AGAIN)))
+_labelled = rows("labelled", batch_id="id", name="text", value="text")
+_label = insert(batch_labels).from_select(["batch_id", "name", "value"], select(*_labelled.c))
 _asked = rows("asked", id="id")
 _there = select(batches.c.id).select_from(_asked.join(batches, batches.c.id == _asked.c.id))
 
@@ -83,10 +79,14 @@ def is_there(writer: Writer, batch_id: str) -> bool:
     return bool(writer.send(_there, encode([{"id": batch_id}])))
 
 
-def bear(writer: Writer, batch: Mapping[str, Any]) -> None:
-    """Insert a batch's row, its first ledger row, and a turn, so that one without members ends too."""
+def bear(writer: Writer, batch: Mapping[str, Any], labels: Mapping[str, str]) -> None:
+    """Insert a batch's row, its first ledger row, its labels, and a turn, so that one without members ends too."""
+    whole = {**batch, "labels": json.dumps(labels) if labels else None}
     for statement in (_insert, _note_born, _turn_born):
-        writer.send(statement, encode([batch]))
+        writer.send(statement, encode([whole]))
+    if labels:
+        given = ({"batch_id": batch["id"], "name": name, "value": value} for name, value in labels.items())
+        writer.send(_label, encode(given))
 
 
 # -- turns ------------------------------------------------------------------------------------------------------------
@@ -173,88 +173,6 @@ def leave_turns(transaction: Transaction, batch_id: str, job_ids: Sequence[str])
         transaction.execute(_leave_each, rows=_ids(job_ids), batch=batch_id)
 
 
-# -- why members were called off --------------------------------------------------------------------------------------
-
-_blamed = rows("blamed", job_id="id")
-_CLEAR = dict.fromkeys(("cancel_mode", "cancel_reason", "cancel_actor", "cancel_requested_at"), null())
-_blame = (
-    update(jobs)
-    .where(jobs.c.id == _blamed.c.job_id)
-    .values(cancel_mode=bindparam("mode"), cancel_reason=bindparam("reason"), cancel_actor=bindparam("actor"))
-)
-_absolve = update(jobs).where(jobs.c.id == _blamed.c.job_id).values(**_CLEAR)
-_sweepable = (
-    select(jobs.c.id, jobs.c.state)
-    .where(
-        jobs.c.batch_id == bindparam("batch", type_=Id),
-        or_(
-            and_(one_of(jobs.c.state, WAITING), jobs.c.finalizer == false()),
-            and_(one_of(jobs.c.state, WAITING | {JobState.ORPHANED}), bindparam("all", type_=jobs.c.finalizer.type)),
-        ),
-    )
-    .order_by(jobs.c.id)
-    .limit(bindparam("most"))
-    .with_for_update(of=[jobs], skip_locked=True)
-)
-_flag = (
-    update(jobs)
-    .where(
-        jobs.c.batch_id == bindparam("batch", type_=Id),
-        jobs.c.state == words(JobState.RUNNING),
-        jobs.c.cancel_requested == false(),
-        or_(jobs.c.finalizer == false(), bindparam("all", type_=jobs.c.finalizer.type)),
-    )
-    .values(
-        cancel_requested=true(),
-        cancel_mode=words("cancel"),
-        cancel_reason=bindparam("reason"),
-        cancel_actor=bindparam("actor"),
-        cancel_requested_at=now(),
-    )
-)
-_disarm = (
-    update(jobs)
-    .where(
-        jobs.c.batch_id == bindparam("batch", type_=Id),
-        jobs.c.state == words(JobState.RUNNING),
-        jobs.c.cancel_requested == true(),
-        jobs.c.cancel_actor == words(POLICY_ACTOR),
-    )
-    .values(cancel_requested=false(), **_CLEAR)
-)
-
-
-def blame(transaction: Transaction, job_ids: Sequence[str], mode: str, reason: str | None, actor: str | None) -> None:
-    """Keep with members that were called off why that was."""
-    if job_ids:
-        transaction.execute(_blame, rows=_ids(job_ids), mode=mode, reason=reason, actor=actor)
-
-
-def absolve(transaction: Transaction, job_ids: Sequence[str]) -> None:
-    """Forget that members were called off: they are to run after all."""
-    if job_ids:
-        transaction.execute(_absolve, rows=_ids(job_ids))
-
-
-def sweepable(transaction: Transaction, batch_id: str, everyone: bool, most: int) -> list[Any]:
-    """Members that wait (id and state), without the finalizers; with ``everyone``, those and the parked ones too.
-
-    Rows that others hold are left out.
-    """
-    return list(transaction.execute(_sweepable, batch=batch_id, all=everyone, most=most))
-
-
-def flag_running(transaction: Transaction, batch_id: str, everyone: bool, reason: str | None, actor: str | None) -> int:
-    """Wish that members that run be canceled, where nobody wished anything yet; gives how many."""
-    found = transaction.execute(_flag, batch=batch_id, all=everyone, reason=reason, actor=actor)
-    return int(found.rowcount)
-
-
-def disarm(transaction: Transaction, batch_id: str) -> None:
-    """Take back what a failure policy wished of members that run."""
-    transaction.execute(_disarm, batch=batch_id)
-
-
 # -- the batch itself -------------------------------------------------------------------------------------------------
 
 _any_live = (
@@ -280,6 +198,8 @@ _LOOKED = (
     batches.c.finished_at,
     batches.c.cancel_reason,
     batches.c.cancel_actor,
+    batches.c.hold_id,
+    batches.c.held_by,
 )
 _counted_failures = case((batches.c.failure_policy != words(Policy.CONTINUE), _failed), else_=literal_column("0"))
 _look = (
@@ -337,6 +257,8 @@ _exact = (
     .group_by(jobs.c.state)
 )
 _rest = select(batches.c.on_complete, batches.c.name).where(batches.c.id == bindparam("batch", type_=Id))
+_following = rows("following", job_id="id")
+_follow = update(jobs).where(jobs.c.id == _following.c.job_id).values(follows_batch_id=bindparam("batch", type_=Id))
 _lasted = select(age(batches.c.started_at)).where(batches.c.id == bindparam("batch", type_=Id))
 _deltas = (
     select(counters.c.id, counters.c.state, counters.c.delta)
@@ -360,10 +282,18 @@ def look(transaction: Transaction, batch_ids: Sequence[str]) -> list[Any]:
     return list(transaction.execute(_look, rows=encode({"id": batch_id} for batch_id in batch_ids)))
 
 
-def note(transaction: Transaction, batch_id: str, state: BatchState, actor: Actor, actor_id: str, why: str) -> None:
+def note(
+    transaction: Transaction,
+    batch_id: str,
+    state: BatchState,
+    actor: Actor,
+    actor_id: str | None,
+    why: str | None,
+    told: Mapping[str, Any] | None = None,
+) -> None:
     """A ledger row that moves nothing."""
     named = {"batch": batch_id, "origin": state.value, "target": state.value, "why": why, "actor": actor_id}
-    transaction.execute(_event, **named, by=actor.value, told=None)
+    transaction.execute(_event, **named, by=actor.value, told=told)
 
 
 def lock(transaction: Transaction, batch_ids: Sequence[str]) -> list[Any]:
@@ -434,10 +364,15 @@ def _note_summary(
     transaction.execute(_event, **named, by=Actor.SYSTEM.value, told=summary)
 
 
-def on_complete_of(transaction: Transaction, batch_id: str) -> dict[str, Any] | None:
-    """The job that follows the whole, as a draft's columns."""
-    found: dict[str, Any] | None = transaction.execute(_rest, batch=batch_id).one().on_complete
-    return found
+def on_complete_of(transaction: Transaction, batch_id: str) -> list[dict[str, Any]]:
+    """The jobs that follow the whole, as drafts' columns."""
+    found = transaction.execute(_rest, batch=batch_id).one().on_complete or []
+    return [found] if isinstance(found, dict) else list(found)
+
+
+def follow(transaction: Transaction, batch_id: str, job_ids: Sequence[str]) -> None:
+    """These jobs were enqueued because the batch is over."""
+    transaction.execute(_follow, batch=batch_id, rows=_ids(job_ids))
 
 
 def exact_counts(transaction: Transaction, batch_id: str) -> dict[str, int]:

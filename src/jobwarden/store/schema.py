@@ -66,6 +66,7 @@ jobs = _table(
     Column("id", Id, primary_key=True),
     Column("batch_id", Id),
     Column("batch_key", NAME),
+    Column("follows_batch_id", Id),
     Column("schedule_id", Id),
     _instant("scheduled_for"),
     Column("rerun_of", Id),
@@ -271,6 +272,11 @@ batches = _table(
     Column("failed_count", Integer(), nullable=False, server_default=text("0")),
     Column("canceled_count", Integer(), nullable=False, server_default=text("0")),
     Column("on_complete", Json),
+    Column("labels", Json),
+    Column("hold_id", Id),
+    Column("held_by", NAME),
+    Column("held_reason", Words),
+    _instant("held_at"),
     Column("cancel_reason", Words),
     Column("cancel_actor", NAME),
     Column("created_by", NAME),
@@ -280,6 +286,14 @@ batches = _table(
     _instant("updated_at", nullable=False),
 )
 _index("batches_state", batches.c.state, batches.c.id)
+
+batch_labels = _table(
+    "batch_labels",
+    Column("name", name_type(64), primary_key=True),
+    Column("batch_id", Id, primary_key=True),
+    Column("value", NAME, nullable=False),
+)
+_index("batch_labels_value", batch_labels.c.name, batch_labels.c.value, batch_labels.c.batch_id)
 
 #: The state of a turn that names no member: its batch is to be looked at.
 LOOK_AGAIN = "look"

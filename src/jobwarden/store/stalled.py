@@ -1,7 +1,8 @@
 """Batches that nothing goes on with, though they are not over: found by what is missing, and set going again.
 
 Every move of a member leaves a turn, so there should be none. A batch is stalled if it has no turn, and no member that
-runs, may run or waits for a person: what is left waits for members that have all ended, or for nobody.
+runs, may run or waits for a person: what is left waits for members that have all ended, for nobody, or for a hold that
+was released. One that is held is not: it waits for a person.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _goes_on = select(_one).where(jobs.c.batch_id == batches.c.id, or_(_moving, _fre
 _turn = select(_one).where(turns.c.batch_id == batches.c.id).correlate(batches).exists()
 _stalled = (
     select(batches.c.id, batches.c.state)
-    .where(batches.c.finished_at.is_(None), ~_goes_on, ~_turn)
+    .where(batches.c.finished_at.is_(None), batches.c.hold_id.is_(None), ~_goes_on, ~_turn)
     .order_by(batches.c.id)
     .limit(bindparam("most"))
 )
@@ -39,9 +40,13 @@ _open_edges = (
 _recount = update(jobs).where(_of_batch, jobs.c.state == words(JobState.PENDING)).values(blocked_by=_open_edges)
 _upstream = jobs.alias("upstream")
 _unheard = (
-    select(_upstream.c.batch_id, _upstream.c.id, _upstream.c.state)
+    select(
+        jobs.c.batch_id,
+        dependencies.c.depends_on_job_id,
+        func.coalesce(_upstream.c.state, words(JobState.SUCCEEDED)),
+    )
     .select_from(
-        jobs.join(dependencies, dependencies.c.job_id == jobs.c.id).join(
+        jobs.join(dependencies, dependencies.c.job_id == jobs.c.id).outerjoin(
             _upstream, _upstream.c.id == dependencies.c.depends_on_job_id
         )
     )
@@ -49,7 +54,7 @@ _unheard = (
         _of_batch,
         jobs.c.state == words(JobState.PENDING),
         dependencies.c.satisfied_at.is_(None),
-        one_of(_upstream.c.state, ENDED),
+        or_(_upstream.c.id.is_(None), one_of(_upstream.c.state, ENDED)),
     )
     .distinct()
 )

@@ -66,7 +66,7 @@ class Step:
         object.__setattr__(self, "_found", found.with_only_columns(*named, maintain_column_froms=True))
         brought = select(won.c.job_id, *(won.c[name] for name in self.more))
         object.__setattr__(self, "_whole", brought.add_cte(*_ctes(self.writes(won))))
-        object.__setattr__(self, "_writes", self.writes(rows("won", **self.spec, **self.more)))
+        object.__setattr__(self, "_writes", self.writes(rows("won", **{**self.spec, **self.more})))
 
     def apply(self, transaction: Transaction, moves: Sequence[Row], **constants: Any) -> list[Row]:
         """Move what is still ours and give it back, with the columns of ``more``; constants are the same for all.
@@ -389,22 +389,21 @@ def _close_writes(won: FromClause) -> list[UpdateBase]:
     return [over, moved, noted, _counted(won, running, won.c.job_to), _turned(won, running, won.c.job_to)]
 
 
-_close = Step(
-    "close",
-    _CLOSE_SPEC,
-    {"lane": "text", "batch_id": "id", "attempt_from": "text"},
-    lambda given: _held(given, IN_FLIGHT),
-    _close_writes,
-)
+def _close_found(given: FromClause) -> Select[Any]:
+    """Those rows; a job that goes back to the queue while something blocks it, as the hold of its batch, waits."""
+    held = _held(given, IN_FLIGHT)
+    blocked = and_(given.c.job_to == words(JobState.QUEUED), jobs.c.blocked_by > literal_column("0"))
+    job_to = case((blocked, words(JobState.PENDING)), else_=given.c.job_to).label("job_to")
+    named = (job_to if column.name == "job_to" else column for column in held.selected_columns)
+    return held.with_only_columns(*named, maintain_column_froms=True)
 
 
-_complete = Step(
-    "complete",
-    {**_CLOSE_SPEC, "actor_type": "text", "actor_id": "text"},
-    _close.more,
-    _close.found,
-    _close_writes,
-)
+_CLOSE_MORE = {"lane": "text", "batch_id": "id", "attempt_from": "text", "job_to": "text"}
+_close = Step("close", _CLOSE_SPEC, _CLOSE_MORE, _close_found, _close_writes)
+
+
+_NAMED = {"actor_type": "text", "actor_id": "text"}
+_complete = Step("complete", _CLOSE_SPEC | _NAMED, _close.more, _close_found, _close_writes)
 
 
 def complete_attempt(writer: Writer, move: Row, actor_id: str) -> bool:

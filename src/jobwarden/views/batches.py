@@ -16,7 +16,7 @@ from jobwarden.domain.states import BatchState, JobState
 from jobwarden.errors import BatchNotFound
 from jobwarden.store.database import Id, Transaction
 from jobwarden.store.ledger import words
-from jobwarden.store.schema import batches, counters, dependencies, jobs
+from jobwarden.store.schema import batch_labels, batches, counters, dependencies, jobs
 from jobwarden.views.rows import build, columns, in_states
 
 _FAILURES = 100
@@ -57,6 +57,10 @@ class BatchLine:
     failure_threshold: float | None
     params: dict[str, Any] | None
     summary: dict[str, Any] | None
+    labels: dict[str, str] | None
+    held_at: datetime | None
+    held_by: str | None
+    held_reason: str | None
     cancel_reason: str | None
     created_by: str | None
     created_at: datetime
@@ -103,13 +107,14 @@ class EdgeLine:
 
 @dataclass(frozen=True, slots=True)
 class BatchNow:
-    """A batch as a running member sees it, who counts itself as running."""
+    """A batch as a running member sees it, who counts itself as running, or as a job that follows it does."""
 
     id: str
     name: str | None
     state: str
     failure_policy: str
     params: dict[str, Any] | None
+    labels: dict[str, str]
     counts: Counts
     failures: list[Failure]
 
@@ -154,12 +159,19 @@ _failures = (
 
 
 def listed(
-    transaction: Transaction, states: Sequence[BatchState] = (), before: str | None = None, limit: int = 20
+    transaction: Transaction,
+    states: Sequence[BatchState] = (),
+    before: str | None = None,
+    limit: int = 20,
+    labels: Mapping[str, str] | None = None,
 ) -> Page:
-    """The newest batches, at most ``limit``; ``before`` is the id that the last page ended with."""
+    """The newest batches that have all of ``labels``, at most ``limit``; ``before``: what the last page ended with."""
     query = select(*_line, *_rows).order_by(batches.c.id.desc()).limit(limit + 1)
     if states:
         query = query.where(or_(*(batches.c.state == state.value for state in states)))
+    for name, value in (labels or {}).items():
+        labelled = select(batch_labels.c.batch_id).where(batch_labels.c.name == name, batch_labels.c.value == value)
+        query = query.where(batches.c.id.in_(labelled))
     if before is not None:
         query = query.where(batches.c.id < before)
     found = transaction.execute(query).all()
@@ -206,6 +218,7 @@ def now_of(transaction: Transaction, batch_id: str) -> BatchNow:
         state=line.state,
         failure_policy=line.failure_policy,
         params=line.params,
+        labels=line.labels or {},
         counts=line.counts,
         failures=failures_of(transaction, batch_id),
     )

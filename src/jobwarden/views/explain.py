@@ -13,7 +13,7 @@ from sqlalchemy import bindparam, select
 
 from jobwarden.domain.states import ENDED, JobState
 from jobwarden.store.database import Id, Transaction, age
-from jobwarden.store.schema import dependencies, jobs, lanes
+from jobwarden.store.schema import batches, dependencies, jobs, lanes
 from jobwarden.views.fleet import WorkerLine, listed_workers
 from jobwarden.views.jobs import JobView, shown
 
@@ -36,12 +36,16 @@ class _Facts:
     job: JobView
     due_in: float
     paused: str | None
+    held: Any
     blockers: list[Any]
     workers: list[WorkerLine]
 
 
 _due = select((-age(jobs.c.available_at)).label("due_in")).where(jobs.c.id == bindparam("job", type_=Id))
 _lane = select(lanes.c.paused, lanes.c.paused_by, lanes.c.paused_reason).where(lanes.c.name == bindparam("lane"))
+_held = select(batches.c.held_by, batches.c.held_reason).where(
+    batches.c.id == bindparam("batch", type_=Id), batches.c.hold_id.is_not(None)
+)
 _blockers = (
     select(jobs.c.id, jobs.c.job, jobs.c.state)
     .select_from(dependencies.join(jobs, jobs.c.id == dependencies.c.depends_on_job_id))
@@ -77,6 +81,7 @@ def _gather(transaction: Transaction, job_id: str, silent_after: float) -> _Fact
         job=job,
         due_in=float(transaction.execute(_due, job=job_id).scalar_one()),
         paused=_paused(job.lane, lane),
+        held=transaction.execute(_held, batch=job.batch_id).one_or_none() if job.batch_id else None,
         blockers=list(transaction.execute(_blockers, job=job_id)) if job.blocked_by else [],
         workers=live,
     )
@@ -170,9 +175,14 @@ _EXPLAINERS = {
 
 def _not_yet(facts: _Facts) -> Iterator[str]:
     job = facts.job
-    if job.blocked_by:
+    if facts.held is not None and job.blocked_by:
+        by = f" by {facts.held.held_by}" if facts.held.held_by else ""
+        why = f": {facts.held.held_reason}" if facts.held.held_reason else ""
+        yield f"Its batch is held{by} until somebody releases it{why}."
+    upstream = job.blocked_by - (1 if facts.held is not None and job.blocked_by else 0)
+    if upstream:
         named = ", ".join(f"{row.id} ({row.job}, {row.state})" for row in facts.blockers)
-        yield f"It waits for {job.blocked_by} other job(s) to finish" + (f": {named}." if named else ".")
+        yield f"It waits for {upstream} other job(s) to finish" + (f": {named}." if named else ".")
     if facts.due_in > 0:
         what = f"attempt {job.attempt_count + 1}" if job.state == JobState.RETRYING else "it"
         yield f"It is not due yet: {what} is due in {facts.due_in:.1f} s, at {job.available_at:%Y-%m-%d %H:%M:%S} UTC."
