@@ -268,8 +268,11 @@ class Context:
         self._batch.now = now
         return self._batch
 
-    def _grow(self, nodes: Sequence[Node], calls: Sequence[Bound]) -> int:
-        return self._inquiry().grow(self._claim, nodes, calls)
+    def _grow(self, nodes: Sequence[Node], calls: Sequence[Bound], **success: Any) -> int:
+        if self.batch_id is None and self._batch is not None:
+            rule = "this job follows it, and only a member of it can make it grow"
+            raise BatchRefused(name=self._batch.name, rule=rule, way_out="enqueue a batch of its own")
+        return self._inquiry().grow(self._claim, nodes, calls, **success)
 
     def upstream(self, key: str) -> Any:
         """The result of the batch member ``key`` that this job waited for; raises LookupError if there is none."""
@@ -306,7 +309,7 @@ class Context:
         """Record success, with its result as JSON text, in one transaction with what was added to the batch."""
         nodes, calls = self._batch.pending() if self._batch is not None else ((), ())
         if nodes:
-            self._inquiry().grow(self._claim, nodes, calls, success=True, result=result)
+            self._grow(nodes, calls, success=True, result=result)
 
     @property
     def given_result(self) -> Any:

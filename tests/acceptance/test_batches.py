@@ -112,6 +112,51 @@ def test_a_member_grows_its_batch_once_whatever_happens_to_it(
     assert handle.counts.succeeded == handle.counts.total == 6
 
 
+def test_jobs_that_follow_a_batch_are_told_what_it_came_to(app: JobWarden, rows: Factories, start: Start) -> None:
+    asks = app.find("ask_batch")
+    app.after_batches(asks.using(label="by the application").bind())
+    batch = app.batch("followed", params={"n": 1}, on_complete=[asks.bind(), app.bind("add_to_batch")])
+    batch.add(app.bind("succeed", {"value": 7}))
+    handle = batch.enqueue()
+    outer = app.batch("outer")
+    outer.add(_one(app))
+    outer_handle = outer.enqueue()
+    start(capacity=4, env=QUICK)
+    for each in (handle, outer_handle):
+        assert each.wait(PATIENCE).state is BatchState.SUCCEEDED
+    followers = {each.id: rows.following(each.id) for each in (handle, outer_handle)}
+    told = {"name": "followed", "params": {"n": 1}, "running": 0, "succeeded": 1}
+    jobs = [await_state(app.job_handle(row["id"]), "succeeded", "failed") for row in followers[handle.id]]
+    assert [job.result for job in jobs if job.state.value == "succeeded"] == [told, told]
+    [failed] = [job for job in jobs if job.state.value == "failed"]
+    assert "only a member of it can make it grow" in str(failed.error)
+    assert len(followers[outer_handle.id]) == 1, "what the application follows, and once for the whole"
+
+
+def _one(app: JobWarden) -> Any:
+    batch = app.batch("within")
+    batch.add(app.bind("succeed", {"value": 7}))
+    return batch
+
+
+def test_a_batch_that_is_held_waits_for_its_release(app: JobWarden, start: Start, gate: Path) -> None:
+    handle = _fan(app, gate, 20)
+    worker = start(capacity=4)
+    eventually(lambda: handle.refresh().counts.succeeded == 21, PATIENCE)
+    assert handle.hold("look first", "ann").held
+    gate.touch()
+    eventually(lambda: handle.refresh().counts.running == 0, PATIENCE)
+    other = app.enqueue("succeed", {"value": 1})
+    await_state(other, "succeeded")
+    assert (handle.refresh().counts.succeeded, handle.counts.pending) == (22, 2)
+    worker.kill()
+    start(capacity=4)
+    await_state(app.enqueue("succeed", {"value": 1}), "succeeded")
+    assert (handle.refresh().counts.succeeded, handle.counts.pending) == (22, 2)
+    assert not handle.release("it is right", "ann").held
+    assert handle.wait(PATIENCE).state is BatchState.SUCCEEDED
+
+
 @pytest.mark.any_engine
 def test_growth_that_is_refused_fails_the_grower_and_adds_nothing(app: JobWarden, start: Start) -> None:
     batch = app.batch("grows")

@@ -6,6 +6,7 @@ import pytest
 
 from jobwarden import JobWarden
 from jobwarden.domain.states import BatchState
+from jobwarden.errors import BatchRefused
 from jobwarden.store.database import Database
 from tests.cli.conftest import Cli
 from tests.support.factories import Factories
@@ -42,6 +43,39 @@ def test_a_list_one_and_its_picture(cli: Cli, app: JobWarden) -> None:
     assert len(told["members"]) == 10
     assert len(told["edges"]) == 16
     assert "no member has the key 'x'" in cli("batch", batch, "--graph", "--focus", "x", code=2).err
+
+
+def test_holding_and_releasing(cli: Cli, app: JobWarden) -> None:
+    batch = _nightly(app)
+    assert "no member starts until" in cli("batch-hold", batch, "--reason", "look first").out
+    assert "running (held)" in cli("batches").out
+    shown = cli("batch", batch).out
+    assert "look first" in shown
+    assert cli("batch", batch, "--json").json["batch"]["held_reason"] == "look first"
+    assert cli("batch-hold", batch, "--json").json == {"id": batch, "held": True, "reached": 0}
+    assert "goes on" in cli("batch-release", batch[-8:]).out
+    assert "is running and not held, and release needs it to be held" in cli("batch-release", batch, code=1).err
+    assert cli("batch", batch, "--json").json["batch"]["held_at"] is None
+
+
+def test_batches_are_found_by_their_labels(cli: Cli, app: JobWarden) -> None:
+    made = {
+        (team, day): app.batch("b", labels={"team": team, "day": day}).enqueue().id
+        for team in ("red", "blue")
+        for day in ("monday", "friday")
+    }
+
+    def found(*labels: str) -> set[str]:
+        options = [word for label in labels for word in ("--label", label)]
+        return {line["id"] for line in cli("batches", "--json", *options).json["data"]}
+
+    assert found("team=red") == {made["red", "monday"], made["red", "friday"]}
+    assert found("team=red", "day=friday") == {made["red", "friday"]}
+    assert found("team=green") == set()
+    assert "team=red, day=friday" in cli("batch", made["red", "friday"]).out
+    assert "NAME=VALUE" in cli("batches", "--label", "red", code=2).err
+    with pytest.raises(BatchRefused, match="its labels"):
+        app.batch("b", labels={"": "x"})
 
 
 def test_calling_off_and_what_is_refused(cli: Cli, app: JobWarden, factories: Factories) -> None:

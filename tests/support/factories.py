@@ -114,6 +114,10 @@ class Factories:
         """A job's ledger, first to last."""
         return self._all(schema.events, schema.events.c.job_id == job_id, schema.events.c.id)
 
+    def following(self, batch_id: str) -> list[Values]:
+        """The jobs that were enqueued because a batch was over."""
+        return self._all(schema.jobs, schema.jobs.c.follows_batch_id == batch_id, schema.jobs.c.id)
+
     def logs_of(self, job_id: str) -> list[Values]:
         """A job's log lines, in order."""
         return self._all(schema.logs, schema.logs.c.job_id == job_id, schema.logs.c.id)

@@ -89,6 +89,11 @@ def ask_batch(*, ctx: Context) -> dict[str, Any]:
     return {"name": now.name, "params": now.params, **counts}
 
 
+@_job(idempotent=False)
+def add_to_batch(*, ctx: Context) -> None:
+    ctx.batch().add(jw.bind("ask_batch"))
+
+
 @_job(idempotent=True, max_attempts=3, backoff=SOON)
 def grow(parts: list[int], at_once: bool = False, mishap: str = "", *, ctx: Context) -> dict[str, Any]:
     """Adds a member for each part, and one that sums them up; in its first attempt something may happen to it."""

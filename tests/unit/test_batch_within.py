@@ -70,6 +70,7 @@ def test_what_cannot_be_is_refused(jw: JobWarden) -> None:
         "a failure policy": jw.batch("x", Threshold(2)),
         "params": jw.batch("x", params={"a": 1}),
         "on_complete": jw.batch("x", on_complete=step(jw)),
+        "labels": jw.batch("x", labels={"team": "a"}),
         "has no members": jw.batch("x"),
     }
     for words, batch in refused.items():
