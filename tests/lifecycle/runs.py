@@ -58,7 +58,7 @@ class Run:
     def advance(self) -> int:
         """One transaction of one who advances and admits."""
         with self.database.write() as transaction:
-            found = advance(transaction, ME)
+            found = advance(transaction, ME).turns
             admit(transaction, ME)
             return found
 

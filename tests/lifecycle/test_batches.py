@@ -331,7 +331,9 @@ def test_the_last_two_members_that_end_at_once_end_their_batch(database: Databas
 def _at_once(database: Database, run: Run, claims: dict[str, Claim]) -> None:
     with database.write() as one, database.write() as other:
         for transaction, key in ((one, "a"), (other, "b")):
-            assert advance(transaction, ME) == (1 if key == "a" else 0), "the turn of the batch's birth is taken once"
+            assert advance(transaction, ME).turns == (1 if key == "a" else 0), (
+                "the turn of the batch's birth is taken once"
+            )
             _settle(transaction, run, claims[key])
 
 

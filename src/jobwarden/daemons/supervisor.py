@@ -25,6 +25,8 @@ from jobwarden.daemons.pace import Pace
 from jobwarden.daemons.watch import Why
 from jobwarden.daemons.writer import Result, Writer
 from jobwarden.domain.states import Actor, WorkerState
+from jobwarden.lifecycle.admit import WINDOW
+from jobwarden.lifecycle.advance import BITE
 from jobwarden.lifecycle.claim import Catch, Owner
 from jobwarden.process.runtime_dir import RuntimeDir
 from jobwarden.process.seats import SeatBorn, SeatExited, Zygote
@@ -36,6 +38,7 @@ _RELISTEN = 5.0
 _LISTEN_ANEW = 300.0
 _MOMENT = 2.0  # how long a worker that is told to end and has nothing to tell waits for a database that is away
 _GOODBYE = 5.0  # how long seats that have nothing to do may take to go
+_GATHERING = 0.05  # how long ends of members for which nobody waits gather before they are followed up
 _BREATH = 0.005  # under load the writer rests at most this long between batches, so that more gathers
 
 
@@ -77,6 +80,7 @@ class Supervisor:
         self._outage_since: float | None = None
         self._quiet_since = 0.0
         self._empty_looks = 0
+        self._turns_gather = 0.0
 
     def _hire(self, make_zygote: Callable[[], Zygote]) -> Crew:
         settings, loop = self._settings, self._loop
@@ -237,14 +241,22 @@ class Supervisor:
             self._burial.clear(hold, attempt_ids)
         if result.admitted:
             self._pace.woken(now)
-        if result.advanced or any(settled.of_batch for settled in result.settled):
-            self._admit_at = now  # others may wait for what ended
+        self._follow_up(result, now)
         if result.catch is not None:
             self._caught(result.catch, now)
         elif result.settled and self._empty_looks == 0:
             self._pace.soon(now)
         if result.owned is not None:
             self._prove_again(result, now)
+
+    def _follow_up(self, result: Result, now: float) -> None:
+        """When to advance batches and to admit next: soon, if somebody may wait for what ended; at once for more."""
+        if result.advanced.turns:
+            self._turns_gather = 0.0 if result.advanced.named else _GATHERING
+        if result.advanced.named or any(settled.of_batch for settled in result.settled):
+            self._admit_at = min(self._admit_at, now + self._turns_gather)
+        if result.advanced.turns >= BITE or result.admitted >= WINDOW:
+            self._admit_at = now
 
     def _prove_again(self, result: Result, now: float) -> None:
         """The beat's answer: whether we are still held for alive, what is asked of us, and what is still ours."""

@@ -24,7 +24,7 @@ from jobwarden.daemons.deadline import Deadline
 from jobwarden.domain.report import Outcome, Report
 from jobwarden.domain.states import Actor
 from jobwarden.lifecycle.admit import admit
-from jobwarden.lifecycle.advance import advance
+from jobwarden.lifecycle.advance import Advanced, advance
 from jobwarden.lifecycle.claim import Catch, Owner, Vacancy, claim
 from jobwarden.lifecycle.record import Record, record, record_exits
 from jobwarden.lifecycle.settle import Settled, Settlement, settle
@@ -107,7 +107,7 @@ class Result:
     started: set[str] = field(default_factory=set)
     settled: list[Settled] = field(default_factory=list)
     catch: Catch | None = None
-    advanced: int = 0
+    advanced: Advanced = Advanced()
     admitted: int = 0
     owned: list[Any] | None = None
     ended: dict[str, int] = field(default_factory=dict)

@@ -16,7 +16,7 @@ from jobwarden.store.ledger import words
 from jobwarden.store.schema import jobs
 from jobwarden.store.transition import move_jobs
 
-_WINDOW = 500
+WINDOW = 500
 _UNBLOCKED = jobs.c.blocked_by == literal_column("0")
 
 
@@ -46,7 +46,7 @@ _highest_of = {state: _highest(state) for state in _WAITING}
 _due_of = {state: _due(state) for state in _WAITING}
 
 
-def admit(transaction: Transaction, worker_id: str, most: int = _WINDOW) -> int:
+def admit(transaction: Transaction, worker_id: str, most: int = WINDOW) -> int:
     """Move at most ``most`` due jobs of each waiting state to queued, and say how many."""
     return sum(_admit(transaction, state, worker_id, most) for state in _WAITING)
 

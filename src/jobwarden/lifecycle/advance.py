@@ -26,6 +26,14 @@ TRIPPED = "the failure policy of its batch tripped"
 HELD = "its batch is held"
 
 
+@dataclass(frozen=True, slots=True)
+class Advanced:
+    """How many turns were taken, and how many of them named a member, so that others may move because of it."""
+
+    turns: int = 0
+    named: int = 0
+
+
 @dataclass(slots=True)
 class _Turned:
     """The members of some turns, by what they are now."""
@@ -37,14 +45,14 @@ class _Turned:
     returned_in: set[str] = field(default_factory=set)  # their batches
 
 
-def advance(transaction: Transaction, worker_id: str, most: int = BITE) -> int:
+def advance(transaction: Transaction, worker_id: str, most: int = BITE) -> Advanced:
     """Follow up at most ``most`` turns and say how many there were; the caller goes on while there are any.
 
     Call it before anything else that moves members in the same transaction.
     """
     taken = batches.take_turns(transaction, most)
     if not taken:
-        return 0
+        return Advanced()
     turned = _sort(transaction, taken)
     ended = {**dict.fromkeys(turned.succeeded, True), **dict.fromkeys(turned.over, False)}
     whole = edges.satisfy(transaction, ended, BITE) < BITE
@@ -54,7 +62,7 @@ def advance(transaction: Transaction, worker_id: str, most: int = BITE) -> int:
     whole = _conclude(transaction, {turn.batch_id for turn in taken}, turned, worker_id) and whole
     if whole:
         batches.drop_turns(transaction, [turn.id for turn in taken])
-    return len(taken)
+    return Advanced(len(taken), sum(turn.job_id is not None for turn in taken))
 
 
 def _sort(transaction: Transaction, taken: Sequence[Any]) -> _Turned:

@@ -35,10 +35,13 @@ _sweepable = (
             and_(one_of(jobs.c.state, WAITING | {JobState.ORPHANED}), bindparam("all", type_=jobs.c.finalizer.type)),
         ),
     )
-    .order_by(jobs.c.id)
     .limit(bindparam("most"))
 )
-_theirs_too = {wait: _sweepable.with_for_update(of=[jobs], skip_locked=not wait) for wait in (False, True)}
+#: In order only where rows of others are waited for: ordering reads all that are left, for each bite.
+_locked = {
+    False: _sweepable.with_for_update(of=[jobs], skip_locked=True),
+    True: _sweepable.order_by(jobs.c.id).with_for_update(of=[jobs]),
+}
 _flag = (
     update(jobs)
     .where(
@@ -84,7 +87,7 @@ def sweepable(transaction: Transaction, batch_id: str, everyone: bool, most: int
 
     Rows that others hold are left out, or waited for.
     """
-    return list(transaction.execute(_theirs_too[wait], batch=batch_id, all=everyone, most=most))
+    return list(transaction.execute(_locked[wait], batch=batch_id, all=everyone, most=most))
 
 
 def flag_running(transaction: Transaction, batch_id: str, everyone: bool, reason: str | None, actor: str | None) -> int:

@@ -155,11 +155,11 @@ def _bucket(state: ColumnElement[str]) -> ColumnElement[str]:
 def _turned(won: FromClause, origin: ColumnElement[str], target: ColumnElement[str]) -> UpdateBase:
     """A turn for each member of a batch that ended, or that ended before and runs again.
 
-    Those that succeeded and that nobody waits for share one, which names none of them.
+    Those that ended and that nobody waits for share one, which names none of them.
     """
     turned = or_(_one_of(origin, ENDED), _one_of(target, ENDED))
     waited_for = select(literal_column("1")).where(dependencies.c.depends_on_job_id == won.c.job_id).exists()
-    alone = and_(target == words(JobState.SUCCEEDED), ~waited_for)
+    alone = and_(_one_of(target, ENDED), ~waited_for)
     said = (case((alone, null()), else_=won.c.job_id), case((alone, words(LOOK_AGAIN)), else_=target))
     left = select(won.c.batch_id, *said).where(won.c.batch_id.is_not(None), turned).distinct()
     return insert(turns).from_select(["batch_id", "job_id", "state"], left)
