@@ -144,6 +144,20 @@ def slow_exec(seconds: float, *, ctx: Context) -> int:
 
 
 @_job()
+def growing(*, ctx: Context) -> int:
+    """Adds members that run side by side, and one that waits for them; at its odd attempts at once."""
+    told = _Told(ctx)
+    batch = ctx.batch()
+    parts = batch.fan_out([jw.bind("quick") for _ in range(3)])
+    batch.add(jw.bind("quick_once"), after=parts)
+    if ctx.attempt_number % 2:
+        batch.enqueue()
+    told.effect()
+    told.end()
+    return ctx.attempt_number
+
+
+@_job()
 def noisy(seconds: float, *, ctx: Context) -> int:
     told = _Told(ctx)
     for number in range(200):

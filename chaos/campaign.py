@@ -9,14 +9,14 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from chaos import journal, ledger, plan, report
 from chaos.checker import check
-from chaos.evidence import SECOND, Bounds, Clocks, Evidence, Injury, Leftover
+from chaos.evidence import FOREVER, SECOND, Bounds, Clocks, Evidence, Hold, Injury, Leftover
 from chaos.faults import Injector
 from chaos.hosts import Host, lay_wires, nonce_of
 from chaos.plan import Fault, Scale
@@ -112,7 +112,7 @@ class Campaign:
             injector.finish()
             for worker in workers:
                 worker.end()
-        took = self._settle(injector, app)
+        took = self._settle(injector, app, operator)
         leftovers = self._leftovers(hosts, injector)
         for host in hosts:
             host.stop()
@@ -134,6 +134,7 @@ class Campaign:
                 "clock drift, s": round(self._clocks.drift, 4),
                 "settled after, s": round(took, 1),
                 "jobs per second": round(len(evidence.jobs) / self._busy, 1),
+                "batches": len(evidence.graphs),
                 "stalls of the machine": len(canary.injuries),
                 "servers that died by themselves": injector.revived,
                 "trouble of clients": sum(sum(worker.trouble.values()) for worker in workers),
@@ -183,12 +184,13 @@ class Campaign:
         while not producer.done and time.monotonic() < limit:
             injector.wait(_SHOW)
 
-    def _settle(self, injector: Injector, app: Any) -> float:
+    def _settle(self, injector: Injector, app: Any, operator: Operator) -> float:
         """Wait until every job is over or parked; how many seconds that took, or more than the bound."""
         begun = time.monotonic()
         while time.monotonic() - begun <= self._bound:
             injector.wait(_SHOW)
             try:
+                operator.release_all()
                 if unsettled(app) == 0:
                     return time.monotonic() - begun
             except Exception as error:
@@ -234,17 +236,22 @@ class Campaign:
     ) -> Evidence:
         lines = journal.read(self._journal)
         jobs, attempts, events, counters = ledger.load(app.database, self._clocks)
+        graphs, edges = ledger.load_graphs(app.database)
         return Evidence(
             acknowledged=[id for line in lines if line.event == "enqueued" for id in line.more["ids"]],
             jobs=jobs,
             attempts=attempts,
             events=events,
-            lines=[line for line in lines if line.event != "enqueued"],
+            lines=[line for line in lines if line.job],
             injuries=injuries,
             lives=[life for host in hosts for life in host.lives],
             leftovers=leftovers,
             bounds=Bounds(self._scale.fence, self._scale.budget, self._bound, took, 0.05 + self._clocks.drift),
             counters=counters,
+            graphs=graphs,
+            edges=edges,
+            planned={line.more["batch"]: line.more["nodes"] for line in lines if line.event == "batch"},
+            holds=list(_holds(lines)),
             findings=[(found.id, f"{found.invariant} {found.id}: {found.detail}") for found in app.health(deep=True)],
         )
 
@@ -268,6 +275,15 @@ class Campaign:
         (self._wishes.keep / "server.log").write_text(site.log)
         for host in hosts:
             shutil.copytree(host.folder, self._wishes.keep / host.name, dirs_exist_ok=True)
+
+
+def _holds(lines: Sequence[journal.Line]) -> Iterator[Hold]:
+    """From the moment that a batch was held for certain to the one before anybody let it go on."""
+    for number, line in enumerate(lines):
+        if line.event == "held":
+            batch = line.more["batch"]
+            later = (after.at for after in lines[number:] if after.event == "released" and after.more["batch"] == batch)
+            yield Hold(batch, line.at, next(later, FOREVER))
 
 
 def _commands(supervisors: int) -> Mapping[str, Sequence[str]]:

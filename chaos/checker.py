@@ -15,6 +15,7 @@ from itertools import pairwise
 
 from chaos.evidence import SECOND, Attempt, Event, Evidence, Job
 from chaos.excuses import Excuses
+from chaos.graphs import Graphs, was_called_off
 from chaos.journal import Line
 from chaos.kinds import KINDS, WISHED_AGAIN
 
@@ -64,6 +65,11 @@ class Case:
                 self.lines[line.attempt].append(line)
 
     @cached_property
+    def graphs(self) -> Graphs:
+        """Batches with their members and edges."""
+        return Graphs(self.evidence, self.events)
+
+    @cached_property
     def ends(self) -> dict[str, Event]:
         """The event that ended each attempt: the first of them."""
         found: dict[str, Event] = {}
@@ -110,6 +116,9 @@ def _nothing_is_lost(case: Case, verdict: Verdict) -> None:
             verdict.broken(job_id, "it was acknowledged, and there is no row of it")
         elif job.state not in ENDED and job.state != PARKED:
             verdict.broken(job_id, f"it is {job.state}, which is no end")
+    verdict.examined += sum(len(nodes) for nodes in case.evidence.planned.values())
+    for about, words in case.graphs.missing():
+        verdict.broken(about, words)
 
 
 def _no_two_at_once(case: Case, verdict: Verdict) -> None:
@@ -260,6 +269,8 @@ def _wished(case: Case, attempt: Attempt, end: Event) -> bool:
         if event.id >= end.id:
             break
         wished = (wished or bool(event.context.get("wish"))) and not _acted_again(event)
+    batch = case.jobs[attempt.job].batch
+    wished = wished or any(graph.id == batch and was_called_off(graph, end.id) for graph in case.evidence.graphs)
     return wished and end.to_state in ("canceled", "stopped")
 
 
@@ -271,6 +282,21 @@ def _everything_settles(case: Case, verdict: Verdict) -> None:
     for attempt in _unended(case):
         verdict.broken(attempt.job, f"attempt {attempt.id} is {attempt.state} after all had ended")
     verdict.examined += len(case.evidence.attempts)
+
+
+def _edges_are_kept(case: Case, verdict: Verdict) -> None:
+    for members in case.graphs.members.values():
+        for job in members:
+            verdict.examined += 1
+            for about, words in case.graphs.early(job):
+                verdict.broken(about, words)
+
+
+def _batches_come_to_their_ends(case: Case, verdict: Verdict) -> None:
+    for graph in case.evidence.graphs:
+        verdict.examined += 1
+        for about, words in case.graphs.wrong(graph):
+            verdict.broken(about, words)
 
 
 def _unended(case: Case) -> Iterator[Attempt]:
@@ -286,4 +312,6 @@ _INVARIANTS: tuple[tuple[str, str, Callable[[Case, Verdict], None]], ...] = (
     ("I6", "after a verdict no process of the tree is alive", _the_tree_is_gone),
     ("I7", "no healthy attempt is orphaned, ended or run again", _healthy_is_left_alone),
     ("I8", "everything settles within bounds", _everything_settles),
+    ("I9", "no member starts before its edges allow it, or while its batch is held", _edges_are_kept),
+    ("I10", "every batch comes to what its members make of it", _batches_come_to_their_ends),
 )

@@ -54,6 +54,38 @@ class Job:
     idempotent: bool
     attempt_count: int = 0
     current_attempt: str | None = None
+    batch: str | None = None
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A batch's row; ``moves`` are its states in their order, each with the ledger row that brought it."""
+
+    id: str
+    state: str
+    finished: bool
+    policy: str
+    threshold: float | None = None
+    moves: Sequence[tuple[int, str]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """``job`` waits for ``upstream`` to succeed, or with ``any_end`` to end."""
+
+    job: str
+    upstream: str
+    any_end: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A batch that somebody held: nothing of it may start between these instants."""
+
+    batch: str
+    begun: int
+    ended: int = FOREVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +152,11 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Everything of one campaign; ``findings`` is what the engine's own health check says at the end, by id."""
+    """Everything of one campaign; ``findings`` is what the engine's own health check says at the end, by id.
+
+    ``planned`` are the acknowledged batches by id: of each member its key, and the keys of those that must succeed and
+    of those that must end before it starts.
+    """
 
     acknowledged: Sequence[str]
     jobs: Sequence[Job]
@@ -133,6 +169,10 @@ class Evidence:
     bounds: Bounds
     counters: Mapping[str, int] | None = None
     findings: Sequence[tuple[str, str]] = ()
+    graphs: Sequence[Graph] = ()
+    edges: Sequence[Edge] = ()
+    planned: Mapping[str, Sequence[tuple[str, Sequence[str], Sequence[str]]]] = field(default_factory=dict)
+    holds: Sequence[Hold] = ()
 
 
 @dataclass(slots=True)

@@ -67,6 +67,7 @@ KINDS: dict[str, Kind] = {
         _bad("dies_once", 2, "lost", idempotent=False),
         # what is over its limit is ended; who ends it may be frozen, or die before it can say why
         _bad("stubborn", 3, "failed", "lost", idempotent=False, operable=True),
+        _good("growing", 0),  # a member that adds members
         _bad("overdue", 2, "failed", "lost", "succeeded", seconds=(3.0, 3.0)),
     )
 }

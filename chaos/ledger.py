@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from chaos.evidence import Attempt, Clocks, Event, Job
+from chaos.evidence import Attempt, Clocks, Edge, Event, Graph, Job
 from jobwarden.store import schema
 from jobwarden.store.database import Database
 
@@ -29,6 +29,31 @@ def load(database: Database, clocks: Clocks) -> tuple[list[Job], list[Attempt], 
     return jobs, attempts, events, counted
 
 
+def load_graphs(database: Database) -> tuple[list[Graph], list[Edge]]:
+    """Batches with the states they were in, and the edges between members."""
+    columns = schema.events.c
+    told = sa.select(columns.id, columns.batch_id, columns.to_state, columns.from_state)
+    moved = told.where(columns.batch_id.is_not(None), columns.job_id.is_(None)).order_by(columns.id)
+    with database.read() as transaction:
+        moves: dict[str, list[tuple[int, str]]] = {}
+        for row in transaction.execute(moved):
+            if row.from_state != row.to_state:
+                moves.setdefault(row.batch_id, []).append((row.id, row.to_state))
+        graphs = [_graph(row, moves.get(row.id, [])) for row in transaction.execute(sa.select(schema.batches))]
+        members = {row.id for row in transaction.execute(sa.select(schema.jobs.c.id))}
+        edges = [
+            Edge(row.job_id, row.depends_on_job_id, row.edge_condition == "on_completion")
+            for row in transaction.execute(sa.select(schema.dependencies))
+            if row.depends_on_job_id in members
+        ]
+    return graphs, edges
+
+
+def _graph(row: Any, moves: list[tuple[int, str]]) -> Graph:
+    finished = row.finished_at is not None
+    return Graph(row.id, row.state, finished, row.failure_policy, row.failure_threshold, moves)
+
+
 def _job(row: Any) -> Job:
     return Job(
         id=row.id,
@@ -37,6 +62,8 @@ def _job(row: Any) -> Job:
         idempotent=bool(row.idempotent),
         attempt_count=row.attempt_count,
         current_attempt=row.current_attempt_id,
+        batch=row.batch_id,
+        key=row.batch_key,
     )
 
 
