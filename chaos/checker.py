@@ -159,7 +159,8 @@ def _asked(case: Case, job: str, started: Iterable[str]) -> int:
 
 def _acted_again(event: Event) -> bool:
     """Whether an operator had the job run again."""
-    return event.actor == "operator" and event.to_state in ("queued", "retrying", "pending")
+    rested = event.from_state in (PARKED, "failed", "stopped", "canceled")
+    return event.actor == "operator" and rested and event.to_state in ("queued", "retrying", "pending")
 
 
 def _no_old_token(case: Case, verdict: Verdict) -> None:

@@ -41,10 +41,16 @@ class Run:
     """One batch in one database, driven by hand."""
 
     def __init__(
-        self, database: Database, nodes: list[Node], policy: Policy = Policy.CONTINUE, tries: int = 1, **more: Any
+        self,
+        database: Database,
+        nodes: list[Node],
+        policy: Policy = Policy.CONTINUE,
+        tries: int = 1,
+        idempotent: bool = True,
+        **more: Any,
     ) -> None:
         self.database, self.claimant = database, Claimant()
-        self.terms: dict[str, Any] = {"idempotent": True, "max_attempts": tries, "backoff": AT_ONCE}
+        self.terms: dict[str, Any] = {"idempotent": idempotent, "max_attempts": tries, "backoff": AT_ONCE}
         self.nodes = ordered("b", nodes)
         ids = new_ids(len(nodes))
         self.ids = {node.key: key for node, key in zip(self.nodes, ids, strict=True)}

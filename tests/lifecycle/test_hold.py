@@ -19,6 +19,7 @@ from jobwarden.lifecycle.batches import cancel_batch, hold_batch, release_batch
 from jobwarden.store import schema
 from jobwarden.store.database import Database, Transaction
 from jobwarden.views.explain import explain
+from jobwarden.views.health import check
 from jobwarden.views.health_batches import of_batches
 from tests.lifecycle.claimants import Claimant
 from tests.lifecycle.runs import MANY, ME, Run, fails
@@ -104,6 +105,25 @@ def test_who_is_to_run_again_by_a_persons_will_waits_too(database: Database, ver
     assert run.drain() == ["a", "b"]
     assert run.line.state == B.SUCCEEDED
     run.check_counts()
+
+
+def test_a_wish_while_it_is_held_allows_a_second_run_and_the_hold_itself_does_not(database: Database) -> None:
+    run = Run(database, [Node("a"), Node("b")], idempotent=False)
+    run.settle_down()
+    for key, claim in run.claim().items():
+        run.claimant.start(database, claim)
+        run.end({key: claim}, lambda key: Outcome.PARKED if key == "a" else Outcome.FAILED)
+    _hold(run)
+    operate.carry_out(database, Order(Verb.RETRY, None, "ann", force=True), [run.ids["a"]])
+    _release(run)
+    again = run.claim()
+    run.claimant.start(database, again["a"])
+    with database.read() as transaction:
+        assert "ran_twice" not in {finding.invariant for finding in check(transaction, deep=True, silence=60)}
+    with database.write() as transaction:
+        wish = (schema.events.c.job_id == run.ids["a"]) & (schema.events.c.from_state == "orphaned")
+        transaction.execute(sa.update(schema.events).where(wish).values(from_state="queued"))
+        assert "ran_twice" in {finding.invariant for finding in check(transaction, deep=True, silence=60)}
 
 
 def test_what_is_added_meanwhile_waits_too(database: Database) -> None:

@@ -383,7 +383,7 @@ class Amnesiac(Database):
 
     lost = False
 
-    def attempt(self, work: Any, tries: int = 5, pause: Any = None) -> Any:
+    def attempt(self, work: Any, tries: int = 5, pause: Any = None, *, reads: bool = False) -> Any:
         def forgetful(transaction: Transaction) -> Any:
             done = work(transaction)
             if not self.lost:

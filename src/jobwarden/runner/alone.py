@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import bindparam, select
 
@@ -33,6 +33,7 @@ from jobwarden.views.batches import BatchNow, now_of
 
 #: Half a minute of a database that is away.
 _TRIES, _PATIENCE = 40, Backoff(base=0.05, factor=2.0, cap=1.0)
+T = TypeVar("T")
 _job = bindparam("job", type_=Id)
 _upstream = (
     select(jobs.c.batch_key, jobs.c.result)
@@ -69,16 +70,18 @@ class DatabaseInquiry:
     def __init__(self, settings: Options, worker_id: str) -> None:
         self._database, self._worker_id = Database(settings), worker_id
 
+    def _asked(self, question: Callable[[Transaction], T]) -> T:
+        """An answer from the database, also if it is away for a while: a blip is no failure of the handler's."""
+        return self._database.attempt(question, _TRIES, _rest, reads=True)
+
     def batch(self, batch_id: str) -> BatchNow:
         """The batch as it stands: name, state, counts, and its failures with their errors."""
-        with self._database.read() as transaction:
-            return now_of(transaction, batch_id)
+        return self._asked(lambda transaction: now_of(transaction, batch_id))
 
     def followed(self, job_id: str) -> str:
         """The id of the batch that enqueued this job because it was over; raises LookupError if there is none."""
         found = select(jobs.c.follows_batch_id).where(jobs.c.id == job_id)
-        with self._database.read() as transaction:
-            batch_id: str | None = transaction.execute(found).scalar_one()
+        batch_id: str | None = self._asked(lambda transaction: transaction.execute(found).scalar_one())
         if batch_id is None:
             raise LookupError("this job is no member of a batch, and follows none")
         return batch_id
@@ -88,15 +91,9 @@ class DatabaseInquiry:
 
         A job that is a new run of another has the dependencies of that one.
         """
-        origin: str | None = job_id
-        with self._database.read() as transaction:
-            while origin is not None:
-                job = transaction.execute(_asking, job=origin).one()
-                names = names_within(job.batch_key or "", key)
-                found = {row.batch_key: row for row in transaction.execute(_upstream, job=origin, keys=names)}
-                if found:
-                    return next(found[name] for name in names if name in found).result
-                origin = job.rerun_of
+        found = self._asked(lambda transaction: _result_of(transaction, job_id, key))
+        if found is not None:
+            return found.result
         raise LookupError(f"this job does not depend on a batch member with the key {key!r}")
 
     def neighbours(self, job_id: str) -> tuple[datetime | None, datetime | None]:
@@ -106,8 +103,7 @@ class DatabaseInquiry:
             .select_from(jobs.join(schedules, schedules.c.id == jobs.c.schedule_id))
             .where(jobs.c.id == job_id)
         )
-        with self._database.read() as transaction:
-            row = transaction.execute(found).one_or_none()
+        row = self._asked(lambda transaction: transaction.execute(found).one_or_none())
         if row is None:
             return None, None
         timing = timing_of(row)
@@ -122,8 +118,7 @@ class DatabaseInquiry:
             .order_by(attempts.c.attempt_number.desc())
             .limit(1)
         )
-        with self._database.read() as transaction:
-            row = transaction.execute(found).one_or_none()
+        row = self._asked(lambda transaction: transaction.execute(found).one_or_none())
         if row is None:
             raise LookupError(f"no attempt before number {number} was there to run this job")
         return LostAttempt(row.id, row.attempt_number, row.attempt_number, row.started_at)
@@ -148,7 +143,7 @@ class DatabaseInquiry:
                 complete(transaction, Settlement(grower.job_id, grower.token, report), self._worker_id)
             return number
 
-        number = self._database.attempt(work, _TRIES, lambda n: time.sleep(_PATIENCE.delay(n, random.random())))
+        number = self._database.attempt(work, _TRIES, _rest)
         self._database.announce()
         return number
 
@@ -157,3 +152,20 @@ class DatabaseInquiry:
         report = Report(claim["attempt_id"], Outcome.SUCCEEDED, result=result)
         settlement = Settlement(claim["job_id"], claim["token"], report)
         join(self._database, connection, lambda writer: complete(writer, settlement, self._worker_id), lambda: None)
+
+
+def _result_of(transaction: Transaction, job_id: str, key: str) -> Any:
+    """The row of the dependency with that key, of the job or of what it is a new run of; None if there is none."""
+    origin: str | None = job_id
+    while origin is not None:
+        job = transaction.execute(_asking, job=origin).one()
+        names = names_within(job.batch_key or "", key)
+        found = {row.batch_key: row for row in transaction.execute(_upstream, job=origin, keys=names)}
+        if found:
+            return next(found[name] for name in names if name in found)
+        origin = job.rerun_of
+    return None
+
+
+def _rest(tries: int) -> None:
+    time.sleep(_PATIENCE.delay(tries, random.random()))

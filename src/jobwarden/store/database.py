@@ -235,16 +235,22 @@ class Database:
             yield Transaction(connection, self.facts, self.spell)
 
     def attempt(
-        self, work: Callable[[Transaction], _T], tries: int = 5, pause: Callable[[int], None] = lambda n: None
+        self,
+        work: Callable[[Transaction], _T],
+        tries: int = 5,
+        pause: Callable[[int], None] = lambda n: None,
+        *,
+        reads: bool = False,
     ) -> _T:
         """Run ``work`` in a transaction of its own, again after a conflict or a lost connection, up to ``tries`` times.
 
         ``work`` must be safe to repeat: a commit whose answer was lost may have happened. ``pause(n)`` is called
-        before the n-th repetition.
+        before the n-th repetition. ``reads``: it writes nothing.
         """
+        begin = self.read if reads else self.write
         for n in range(1, tries + 1):
             try:
-                with self.write() as transaction:
+                with begin() as transaction:
                     return work(transaction)
             except DBAPIError as error:
                 if n == tries or not self.fault(error).transient:

@@ -246,6 +246,7 @@ _runs = (
     .order_by(attempts.c.job_id, attempts.c.attempt_number)
 )
 _ledger = select(events).select_from(_given.join(events, events.c.job_id == _given.c.job_id)).order_by(events.c.id)
+_AT_REST = frozenset({JobState.ORPHANED, JobState.FAILED, JobState.STOPPED})
 _SAID_SO = frozenset({Outcome.SNOOZED.value, Outcome.DID_NOT_RUN.value, Outcome.UNSTARTED.value})
 
 
@@ -280,10 +281,10 @@ def _allowed(told: Sequence[Row[Any]]) -> dict[str, bool]:
 
 
 def _lets_it_run_again(event: Row[Any]) -> bool:
-    """A person queued it, the handler snoozed or provably was never entered, or the reconcile hook found that nothing
-    had been done."""
-    if event.actor_type == Actor.OPERATOR and event.to_state == JobState.QUEUED:
-        return event.from_state is not None
+    """A person had it run again, the handler snoozed or provably was never entered, or the reconcile hook found that
+    nothing had been done."""
+    if event.actor_type == Actor.OPERATOR and event.to_state in (JobState.QUEUED, JobState.PENDING):
+        return event.from_state in _AT_REST
     return (event.context or {}).get("outcome") in _SAID_SO
 
 
