@@ -270,9 +270,15 @@ def _wished(case: Case, attempt: Attempt, end: Event) -> bool:
         if event.id >= end.id:
             break
         wished = (wished or bool(event.context.get("wish"))) and not _acted_again(event)
+    if not _was_called_off(case, attempt, end):
+        return wished and end.to_state in ("canceled", "stopped")
+    could_not_grow = case.jobs[attempt.job].kind == "growing" and end.to_state == "failed"
+    return could_not_grow or end.to_state in ("canceled", "stopped")
+
+
+def _was_called_off(case: Case, attempt: Attempt, end: Event) -> bool:
     batch = case.jobs[attempt.job].batch
-    wished = wished or any(graph.id == batch and was_called_off(graph, end.id) for graph in case.evidence.graphs)
-    return wished and end.to_state in ("canceled", "stopped")
+    return any(graph.id == batch and was_called_off(graph, end.id) for graph in case.evidence.graphs)
 
 
 def _everything_settles(case: Case, verdict: Verdict) -> None:

@@ -313,3 +313,18 @@ def test_a_wish_explains_nothing_once_the_operator_had_the_job_run_again() -> No
     tale.event("canceled", 7, "queued", "canceled", actor="operator")
     tale.attempt("canceled", 2, 8, 9, "canceled", "canceled")
     assert broken(tale) == {"I7": ["canceled"]}
+
+
+@pytest.mark.parametrize(
+    ("called_off", "kind", "found"), [(2, "growing", {}), (1 << 40, "growing", ["more"]), (2, "slow", ["more"])]
+)
+def test_a_batch_that_was_called_off_explains_that_a_member_could_not_grow_it(
+    called_off: int, kind: str, found: list[str]
+) -> None:
+    tale = Tale()
+    tale.batch("b", "failed", "fail_fast")
+    tale.graphs[0] = replace(tale.graphs[0], moves=[(0, "running"), (called_off, "failed")])
+    tale.member("b", "more", "failed")
+    tale.change(tale.jobs, "more", kind=kind)
+    tale.attempt("more", 1, 2, 5, "failed", "failed", "failed")
+    assert broken(tale).get("I7", {}) == found
