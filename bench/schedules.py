@@ -11,10 +11,11 @@ import sqlalchemy as sa
 
 from bench.figures import Line, Series, Target
 from bench.site import Site, Store
+from jobwarden.domain.orders import By
 from jobwarden.domain.schedule import Definition
 from jobwarden.domain.timing import Timing
 from jobwarden.lifecycle.evaluate import evaluate
-from jobwarden.lifecycle.schedules import By, put
+from jobwarden.lifecycle.schedules import put
 from jobwarden.store.schema import schedules
 
 _TICKS = 15

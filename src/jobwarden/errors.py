@@ -23,6 +23,7 @@
     ├── WorkerNotFound (LookupError) · AmbiguousId (LookupError)
     ├── WrongState
     │   └── OnlyAsNew · WrongBatchState
+    ├── RoleRequired
     ├── WorkerNotLive · ForceRequired · WaitTimeout (TimeoutError) · BatchUnfinished (TimeoutError)
     ├── DatabaseProblem
     │   ├── DatabaseUnavailable · DatabaseTooOld · DatabaseReadOnly · NotMigrated · MigrationNewer
@@ -191,6 +192,10 @@ class OnlyAsNew(WrongState):
 
 class WrongBatchState(WrongState):
     """Batch {id} is {state}, and {action} needs it to be {needed}."""
+
+
+class RoleRequired(JobWardenError):
+    """{actor} has the role {role} and may not {what}: that needs the role {needed}."""
 
 
 class WorkerNotLive(JobWardenError):

@@ -7,9 +7,10 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, TypeVar
 
+from jobwarden.domain.orders import By
 from jobwarden.domain.schedule import Definition
 from jobwarden.lifecycle import schedules
-from jobwarden.lifecycle.schedules import Ask, Backfilled, By
+from jobwarden.lifecycle.schedules import Ask, Backfilled
 from jobwarden.store.database import Database, Transaction
 from jobwarden.views import schedules as views
 

@@ -12,13 +12,13 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from jobwarden.domain.occurrences import Rules
+from jobwarden.domain.orders import By
 from jobwarden.domain.report import Outcome
 from jobwarden.domain.schedule import Definition
 from jobwarden.domain.states import JobState
 from jobwarden.domain.timing import Timing
 from jobwarden.lifecycle import schedules as verbs
 from jobwarden.lifecycle.evaluate import Evaluated, evaluate
-from jobwarden.lifecycle.schedules import By
 from jobwarden.store import schema
 from jobwarden.store.database import Database, Transaction
 from tests.lifecycle.claimants import Claimant

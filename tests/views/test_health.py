@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from jobwarden.domain.claims import Claim
 from jobwarden.domain.draft import Draft
 from jobwarden.domain.findings import Finding
-from jobwarden.domain.orders import Order, Verb, Verdict
+from jobwarden.domain.orders import By, Order, Verb, Verdict
 from jobwarden.domain.report import Outcome
 from jobwarden.domain.schedule import Definition
 from jobwarden.domain.states import Actor, AttemptState, WorkerState
@@ -23,7 +23,7 @@ from jobwarden.domain.timing import Timing
 from jobwarden.lifecycle import operate
 from jobwarden.lifecycle.enqueue import enqueue
 from jobwarden.lifecycle.record import Record, Saying, record
-from jobwarden.lifecycle.schedules import By, put
+from jobwarden.lifecycle.schedules import put
 from jobwarden.store import schema
 from jobwarden.store.database import Database, after
 from jobwarden.store.ids import new_id

@@ -14,8 +14,8 @@ from jobwarden.cli.operate import actor, params_option, tags_option
 from jobwarden.cli.read import json_option
 from jobwarden.daemons import roles
 from jobwarden.domain.occurrences import Missed, Overlap
+from jobwarden.domain.orders import By
 from jobwarden.lifecycle import schedules as verbs
-from jobwarden.lifecycle.schedules import By
 from jobwarden.store.database import Transaction
 from jobwarden.views import schedules as views
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from jobwarden.domain.states import ENDED, WAITING, JobState
+from jobwarden.domain.states import ENDED, WAITING, Actor, JobState
 from jobwarden.errors import ForceRequired, InvalidOption, JobWardenError, OnlyAsNew, WrongState
 
 _NAME = 200
@@ -74,11 +74,25 @@ _FINAL = frozenset({_J.SUCCEEDED, _J.CANCELED})
 
 
 @dataclass(frozen=True, slots=True)
+class By:
+    """Who changes something, why, and from which address; raises `InvalidOption` for what could not be written down."""
+
+    actor: str | None = None
+    reason: str | None = None
+    kind: Actor = Actor.OPERATOR
+    address: str | None = None
+
+    def __post_init__(self) -> None:
+        check_words("change", self.reason, self.actor)
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
     """A verb with who asks for it and why; raises `InvalidOption` for what could not be written down.
 
     ``force`` allows repeating work that is not idempotent; ``attempts`` is how many tries the job has afterwards
-    (None: what is left of its budget, and one at least); ``verdict`` is what `Verb.RESOLVE` says.
+    (None: what is left of its budget, and one at least); ``verdict`` is what `Verb.RESOLVE` says;
+    ``address`` is where it came from, if over a network.
     """
 
     verb: Verb
@@ -87,6 +101,7 @@ class Order:
     force: bool = False
     attempts: int | None = None
     verdict: Verdict | None = None
+    address: str | None = None
 
     def __post_init__(self) -> None:
         check_words(self.verb.value, self.reason, self.actor)
@@ -96,6 +111,11 @@ class Order:
             self._check("verdict", self.verdict, self.verdict in VERDICTS, f"one of {', '.join(Verdict)}")
             told = bool((self.reason or "").strip())
             self._check("reason", self.reason, told, "a text that says how it is known what the job did")
+
+    @property
+    def by(self) -> By:
+        """Who asks, and why."""
+        return By(self.actor, self.reason, address=self.address)
 
     def target(self, state: JobState) -> JobState | None:
         """The state that a job in ``state`` is in afterwards; None: it is refused."""

@@ -14,7 +14,7 @@ from itertools import islice, takewhile
 from typing import Any
 
 from jobwarden.domain.occurrences import LATE_AFTER, Action, Overlap
-from jobwarden.domain.orders import check_words
+from jobwarden.domain.orders import By
 from jobwarden.domain.schedule import (
     Cause,
     Definition,
@@ -38,18 +38,6 @@ MOST_BACKFILLED = 10_000
 _INSTANT = timedelta(microseconds=1)
 _ENABLED, _DISABLED = "enabled", "disabled"
 _NOT_RUN = frozenset({Action.SKIPPED, Action.COALESCED, Action.OUTSIDE_WINDOW, Action.OVERLAPPED})
-
-
-@dataclass(frozen=True, slots=True)
-class By:
-    """Who changes something, and why; raises `InvalidOption` for what could not be written down."""
-
-    actor: str | None = None
-    reason: str | None = None
-    kind: Actor = Actor.OPERATOR
-
-    def __post_init__(self) -> None:
-        check_words("schedule", self.reason, self.actor)
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,6 +102,7 @@ jobs = _table(
     Column("cancel_actor", NAME),
     _instant("cancel_requested_at"),
     Column("last_error", Json),
+    Column("error_print", name_type(32)),
     Column("result", Json),
     Column("created_by", NAME),
     _instant("created_at", nullable=False),
@@ -130,6 +131,9 @@ _index(
 _index("jobs_key", jobs.c.idempotency_key, unique=True, only="idempotency_key IS NOT NULL")
 _index("jobs_batch", jobs.c.batch_id, jobs.c.state, only="batch_id IS NOT NULL")
 _index("jobs_schedule", jobs.c.schedule_id, jobs.c.id, only="schedule_id IS NOT NULL")
+_index("jobs_job", jobs.c.job, jobs.c.id)
+_index("jobs_lane", jobs.c.lane, jobs.c.id)
+_index("jobs_error", jobs.c.error_print, jobs.c.id, only="error_print IS NOT NULL")
 _index(
     "jobs_attention",
     jobs.c.state,
@@ -177,6 +181,7 @@ attempts = _table(
 )
 _IN_FLIGHT = "state IN ('dispatched', 'running')"
 _index("attempts_flight", attempts.c.state, attempts.c.worker_id, only=_IN_FLIGHT)
+_index("attempts_worker", attempts.c.worker_id, attempts.c.job_id)
 _index("attempts_scope", attempts.c.pid_scope, attempts.c.state, only=_IN_FLIGHT)
 
 events = _table(
@@ -235,6 +240,16 @@ artifacts = _table(
     _instant("created_at", nullable=False),
 )
 _index("artifacts_job", artifacts.c.job_id, artifacts.c.id)
+
+#: Errors that are alike but for their numbers and names: found by their words, then their jobs by the print.
+errors = _table(
+    "errors",
+    Column("print", name_type(32), primary_key=True),
+    Column("class_name", NAME, nullable=False),
+    Column("message", Words, nullable=False),
+    _instant("first_seen", nullable=False),
+    _instant("last_seen", nullable=False),
+)
 
 tags = _table(
     "job_tags",
@@ -427,3 +442,56 @@ counters = _table(
     Column("delta", BigInteger(), nullable=False),
 )
 _index("counters_fold", counters.c.scope, counters.c.name, counters.c.state)
+
+#: What people and programs changed, each row chained to the one before it by its hash; rows are only ever added.
+audit = _table(
+    "audit",
+    Column("seq", BigInteger(), primary_key=True, autoincrement=False),
+    _instant("at", nullable=False),
+    Column("actor", NAME),
+    Column("address", name_type(64)),
+    Column("action", name_type(32), nullable=False),
+    Column("kind", STATE, nullable=False),
+    Column("target", NAME),
+    Column("reason", Words),
+    Column("before", Words),
+    Column("after", Words),
+    Column("previous", name_type(64), nullable=False),
+    Column("hash", name_type(64), nullable=False),
+)
+_index("audit_target", audit.c.kind, audit.c.target, audit.c.seq)
+_index("audit_actor", audit.c.actor, audit.c.seq)
+
+#: The end of that chain: one row, locked by whoever adds to it.
+audit_head = _table(
+    "audit_head",
+    Column("id", SmallInteger(), primary_key=True, autoincrement=False),
+    Column("seq", BigInteger(), nullable=False),
+    Column("hash", name_type(64), nullable=False),
+)
+
+tokens = _table(
+    "tokens",
+    Column("id", Id, primary_key=True),
+    Column("name", NAME, nullable=False, unique=True),
+    Column("hash", name_type(64), nullable=False, unique=True),
+    Column("role", STATE, nullable=False),
+    Column("created_by", NAME),
+    _instant("created_at", nullable=False),
+    _instant("expires_at"),
+    _instant("last_used_at"),
+    _instant("revoked_at"),
+    Column("revoked_by", NAME),
+)
+
+users = _table(
+    "users",
+    Column("id", Id, primary_key=True),
+    Column("name", NAME, nullable=False, unique=True),
+    Column("password", Words, nullable=False),
+    Column("role", STATE, nullable=False),
+    Column("created_by", NAME),
+    _instant("created_at", nullable=False),
+    _instant("disabled_at"),
+    _instant("updated_at", nullable=False),
+)
