@@ -30,7 +30,7 @@ from jobwarden.lifecycle.record import Record, record, record_exits
 from jobwarden.lifecycle.settle import Settled, Settlement, settle
 from jobwarden.lifecycle.start import Start, start
 from jobwarden.process.kernel import boottime
-from jobwarden.store import counters, workers
+from jobwarden.store import counters, history, workers
 from jobwarden.store.database import Database, Fault, Transaction
 from jobwarden.store.ids import new_ids
 
@@ -317,6 +317,7 @@ class Writer(threading.Thread):
             missing = set(batch.held) - {row.id for row in result.owned}
             result.ended = workers.ended(transaction, sorted(missing))
             counters.fold(transaction)
+            history.fold(transaction)
 
     def _claim(self, transaction: Transaction, batch: Batch) -> Catch:
         self._turn += 1

@@ -21,6 +21,7 @@ from jobwarden.domain.recovery import Backoff, Decision, JobFacts, OnLost, Wish,
 from jobwarden.domain.report import Outcome, Report
 from jobwarden.domain.states import Actor, AttemptState, JobState
 from jobwarden.errors import FencedOut
+from jobwarden.store import history
 from jobwarden.store.database import Database, Transaction, Writer, encode, rows
 from jobwarden.store.ledger import reject
 from jobwarden.store.schema import attempts, jobs
@@ -257,5 +258,5 @@ def _sort_out(
             {"job_id": given.job_id, "attempt_id": attempt_id, "state": row.state, "context": json.dumps(evidence)}
         )
     if note_late:
-        reject(transaction, late, actor_id)
+        history.refused(transaction, reject(transaction, late, actor_id), Actor.WORKER)
     return accepted

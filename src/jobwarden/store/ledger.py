@@ -56,19 +56,21 @@ _rejected_before = select(events.c.attempt_id, events.c.context).where(
 )
 
 
-def reject(transaction: Transaction, late: Sequence[Row], actor_id: str | None) -> None:
+def reject(transaction: Transaction, late: Sequence[Row], actor_id: str | None) -> int:
     """One ledger row for each outcome that was refused, however often it is brought. The attempts must be locked.
+    Gives how many were new.
 
     Rows: job_id, attempt_id, state (as it is), context (attempted_to, token).
     """
     if not late:
-        return
+        return 0
     found = transaction.execute(_rejected_before, jobs=sorted({row["job_id"] for row in late}))
     noted = {_refusal(row.attempt_id, row.context) for row in found}
     fresh = {_refusal(row["attempt_id"], json.loads(row["context"])): row for row in late}
     given = [row for key, row in fresh.items() if key not in noted]
     if given:
         transaction.execute(_rejected, rows=encode(given), actor_type=Actor.SYSTEM.value, actor_id=actor_id)
+    return len(given)
 
 
 def _refusal(attempt_id: str, context: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -405,6 +405,7 @@ workers = _table(
     _instant("heartbeat_at", nullable=False),
     _instant("stopped_at"),
     Column("last_signal", name_type(32)),
+    Column("stats", Json),
     Column("wish", STATE),
     Column("wish_actor", NAME),
     Column("wish_reason", Words),
@@ -442,6 +443,24 @@ counters = _table(
     Column("delta", BigInteger(), nullable=False),
 )
 _index("counters_fold", counters.c.scope, counters.c.name, counters.c.state)
+
+#: How many attempts began and ended, and how long they waited and ran, by time; see `store.history`.
+history = _table(
+    "history",
+    _serial(),
+    Column("span", STATE, nullable=False),
+    _instant("at", nullable=False),
+    Column("kind", STATE, nullable=False),
+    Column("lane", LANE, nullable=False),
+    Column("job", NAME, nullable=False),
+    Column("outcome", STATE, nullable=False),
+    Column("cause", name_type(32), nullable=False),
+    Column("actor", STATE, nullable=False),
+    Column("bucket", SmallInteger(), nullable=False),
+    Column("number", BigInteger(), nullable=False),
+    Column("seconds", _FLOAT, nullable=False),
+)
+_index("history_at", history.c.span, history.c.at)
 
 #: What people and programs changed, each row chained to the one before it by its hash; rows are only ever added.
 audit = _table(

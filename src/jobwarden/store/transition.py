@@ -37,8 +37,10 @@ from jobwarden.domain.claims import Purpose
 from jobwarden.domain.states import ENDED, IN_FLIGHT, Actor, AttemptState, JobState
 from jobwarden.domain.transitions import check_attempt, check_job
 from jobwarden.domain.verdict import BUCKETS
-from jobwarden.store.database import Transaction, Writer, after, encode, now, rows
+from jobwarden.store import history
+from jobwarden.store.database import Transaction, Writer, after, age, encode, now, rows
 from jobwarden.store.ledger import Row, event, words
+from jobwarden.store.narrow import narrow
 from jobwarden.store.schema import LOOK_AGAIN, NAME, attempts, counters, dependencies, jobs, turns
 
 _ENDED = frozenset(state.value for state in ENDED)
@@ -66,7 +68,9 @@ class Step:
         object.__setattr__(self, "_found", found.with_only_columns(*named, maintain_column_froms=True))
         brought = select(won.c.job_id, *(won.c[name] for name in self.more))
         object.__setattr__(self, "_whole", brought.add_cte(*_ctes(self.writes(won))))
-        object.__setattr__(self, "_writes", self.writes(rows("won", **{**self.spec, **self.more})))
+        spec = {**self.spec, **self.more}
+        source = rows("won", **spec)
+        object.__setattr__(self, "_writes", [narrow(write, source, spec) for write in self.writes(source)])
 
     def apply(self, transaction: Transaction, moves: Sequence[Row], **constants: Any) -> list[Row]:
         """Move what is still ours and give it back, with the columns of ``more``; constants are the same for all.
@@ -81,10 +85,8 @@ class Step:
         ordered = sorted(moves, key=lambda row: str(row["job_id"]))
         found = transaction.execute(self._found, rows=encode(ordered))  # type: ignore[attr-defined]
         won = _merged(ordered, found.all(), self.more)
-        if won:
-            given = encode(won)
-            for write in self._writes:  # type: ignore[attr-defined]
-                transaction.execute(write, rows=given, **constants)
+        for write in self._writes if won else ():  # type: ignore[attr-defined]
+            transaction.execute(write.statement, rows=write.encode(won), **constants)
         ours = {row["job_id"] for row in won}
         return [row for row in moves if row["job_id"] in ours]
 
@@ -95,7 +97,7 @@ class Step:
             return _joined(moves, writer.send(self._whole, given), self.more)  # type: ignore[attr-defined]
         won = _joined(moves, writer.send(self._found, given), self.more)  # type: ignore[attr-defined]
         for write in self._writes if won else ():  # type: ignore[attr-defined]
-            writer.send(write, encode(won))
+            writer.send(write.statement, write.encode(won))
         return won
 
 
@@ -187,7 +189,14 @@ _OPEN_SPEC = {
     "isolation_reason": "text",
     "context": "json",
 }
-_OPEN_MORE = {"lane": "text", "batch_id": "id", "number": "int", "purpose": "text"}
+_OPEN_MORE = {
+    "lane": "text",
+    "job": "text",
+    "batch_id": "id",
+    "number": "int",
+    "purpose": "text",
+    "waited": "float",
+}
 _STAMP = ("worker_id", "host_id", "pid_scope", "hostname", "supervisor_pid", "supervisor_start_time")
 
 
@@ -196,7 +205,9 @@ def _open_found(given: FromClause) -> Select[Any]:
         select(
             *given.c,
             jobs.c.lane,
+            jobs.c.job,
             jobs.c.batch_id,
+            age(func.coalesce(jobs.c.queued_at, jobs.c.created_at)).label("waited"),
             (jobs.c.attempt_count + literal_column("1")).label("number"),
             jobs.c.purpose,
         )
@@ -244,6 +255,7 @@ def _open_writes(won: FromClause) -> list[UpdateBase]:
             context=won.c.context,
         ),
         _counted(won, words(JobState.QUEUED), words(JobState.RUNNING)),
+        history.began(won),
     ]
 
 
@@ -267,7 +279,7 @@ _START_SPEC = {"job_id": "id", "attempt_id": "id", "token": "int", "ago": "float
 def _held(given: FromClause, states: Iterable[AttemptState]) -> Select[Any]:
     """The rows whose job runs under exactly this attempt and token, locked."""
     return (
-        select(*given.c, jobs.c.lane, jobs.c.batch_id, attempts.c.state.label("attempt_from"))
+        select(*given.c, jobs.c.lane, jobs.c.job, jobs.c.batch_id, attempts.c.state.label("attempt_from"))
         .select_from(given.join(jobs, jobs.c.id == given.c.job_id).join(attempts, attempts.c.id == given.c.attempt_id))
         .where(
             _still(jobs.c.state) == words(JobState.RUNNING),
@@ -386,7 +398,8 @@ def _close_writes(won: FromClause) -> list[UpdateBase]:
         **{name: won.c[name] for name in copied},
     )
     running = words(JobState.RUNNING)
-    return [over, moved, noted, _counted(won, running, won.c.job_to), _turned(won, running, won.c.job_to)]
+    counted = (_counted(won, running, won.c.job_to), history.ended(won))
+    return [over, moved, noted, *counted, _turned(won, running, won.c.job_to)]
 
 
 def _close_found(given: FromClause) -> Select[Any]:
@@ -398,7 +411,7 @@ def _close_found(given: FromClause) -> Select[Any]:
     return held.with_only_columns(*named, maintain_column_froms=True)
 
 
-_CLOSE_MORE = {"lane": "text", "batch_id": "id", "attempt_from": "text", "job_to": "text"}
+_CLOSE_MORE = {"lane": "text", "job": "text", "batch_id": "id", "attempt_from": "text", "job_to": "text"}
 _close = Step("close", _CLOSE_SPEC, _CLOSE_MORE, _close_found, _close_writes)
 
 
