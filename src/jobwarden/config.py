@@ -34,6 +34,13 @@ class ClaimDriver(StrEnum):
     RACING = "racing"
 
 
+class LogFormat(StrEnum):
+    """How daemons write their log: lines for people, or one JSON object a line."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
 class OrphanChildren(StrEnum):
     """What becomes of verified children whose supervisor is gone: watched to their end, or ended."""
 
@@ -114,6 +121,9 @@ class Settings(BaseModel):
     )
     late_after: Pause = Field(
         60.0, description="Seconds after which an occurrence of a schedule that nobody has looked at counts as missed."
+    )
+    log_format: LogFormat = Field(
+        LogFormat.TEXT, description="How daemons write their own log: text, or json (one object a line)."
     )
     log_flush_interval: Pause = Field(0.25, description="Seconds between commits of the lines that running jobs wrote.")
     results_max_bytes: int = Field(65536, ge=2, description="Largest result that is kept, in bytes of JSON.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from jobwarden.domain.states import LIVE, JobState
 from jobwarden.process import identity
 from jobwarden.store import schema
 from jobwarden.store.database import Database
+from jobwarden.views.metrics import exposition
 from tests.support.engines import Engines
 from tests.support.factories import Factories
 from tests.support.hosts import Worker
@@ -23,6 +25,7 @@ from tests.support.jobs import build
 from tests.support.processes import Proc
 from tests.support.servers import fast_folder
 from tests.support.waiting import eventually
+from tests.views.test_metrics import samples
 
 Row = dict[str, Any]
 
@@ -152,6 +155,32 @@ BORN_AGAIN = ("retrying", "queued", None, "supervisor")
 
 def _over(state: str, attempt: str, by: str = "worker") -> tuple[str, str, str, str]:
     return ("running", state, attempt, by)
+
+
+# -- what was counted --------------------------------------------------------------------------------------------------
+
+
+def test_the_metrics_say_what_the_tables_say(ran: Ran) -> None:
+    with ran.factories.database.read() as transaction:
+        found = samples(exposition(transaction))
+    attempts, jobs = ran.all(schema.attempts), {row["id"]: row for row in ran.all(schema.jobs)}
+    ended: Counter[tuple[str, str, str]] = Counter()
+    for labels, value in found["jobwarden_attempts_ended_total"].items():
+        told = dict(labels)
+        ended[told["job"], told["outcome"], _remarkable(told["cause"])] += int(value)
+    assert ended == Counter((jobs[row["job_id"]]["job"], row["state"], _remarkable(row["cause"])) for row in attempts)
+    began = {dict(labels)["job"]: value for labels, value in found["jobwarden_attempt_wait_seconds_count"].items()}
+    assert began == Counter(jobs[row["job_id"]]["job"] for row in attempts)
+    seconds = {dict(labels)["job"]: value for labels, value in found["jobwarden_attempt_run_seconds_sum"].items()}
+    for row in attempts:
+        job = jobs[row["job_id"]]["job"]
+        if began[job] == 1 and job != "complete_in_own":  # that one ended, and went on
+            assert seconds[job] == pytest.approx((row["duration_ms"] or 0) / 1000, rel=0.5, abs=0.5)
+
+
+def _remarkable(cause: str | None) -> str:
+    """A cause; that a process simply exited is often known only after its attempt was settled."""
+    return "" if cause in (None, "exited") else str(cause)
 
 
 # -- how runs end -----------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,6 +15,8 @@ from jobwarden.store import schema
 from jobwarden.store.database import Database
 from tests.cli.conftest import Cli
 from tests.support.factories import Factories, Values
+from tests.views.test_metrics import samples
+from tests.views.test_series import leave
 
 FIRST = "0197aaaa-0000-7000-8000-0000c0ffee01"
 SECOND = "0197aaaa-0000-7000-8000-0000c0ffee02"
@@ -120,3 +123,22 @@ def test_pages_of_jobs(cli: Cli, factories: Factories) -> None:
     page = cli("jobs", "--limit", "2", "--json").json
     assert page["next"] == made[1]
     assert [job["id"] for job in cli("jobs", "--before", page["next"], "--json").json["data"]] == made[2:]
+
+
+def test_the_history_is_a_picture_and_data(cli: Cli, database: Database) -> None:
+    assert "Nothing began and nothing ended" in cli("history").out
+    leave(database, timedelta(minutes=5), 0.5, 7)
+    leave(database, timedelta(minutes=90), 0.5, 14, lane="slow")
+    told = cli("history", "--since", "2h", "--by", "lane").out
+    assert re.search(r"default +[ ▁-█]*█", told)
+    assert re.search(r"slow .*14", told)
+    points = cli("history", "--json", "--lane", "slow").json["points"]
+    assert [(point["name"], point["ended"]) for point in points] == [("slow", {"succeeded": 14})]
+    for wrong in ("3x", "0m", "91d", "h", "-1h"):
+        assert "is no time back" in cli("history", f"--since={wrong}", code=2).err
+
+
+def test_metrics_are_what_a_collector_reads(cli: Cli, database: Database, factories: Factories) -> None:
+    factories.job()
+    found = samples(cli("metrics").out)
+    assert list(found["jobwarden_jobs"].values()) == [1.0]

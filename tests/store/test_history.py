@@ -68,7 +68,7 @@ def test_each_step_leaves_what_it_moved(database: Database, factories: Factories
     }
     claimant.settle(database, claims[0], usage=Usage(wall_ms=2000))
     claimant.settle(database, claims[1], Outcome.LOST, cause=Cause.KILLED, usage=Usage(wall_ms=40))
-    claimant.settle(database, claims[2], Outcome.FAILED, error={"class": "E", "message": "no"}, usage=Usage())
+    claimant.settle(database, claims[2], Outcome.FAILED, error={"class": "E", "message": "no"}, usage=Usage(wall_ms=0))
     ended = [row for row in _rows(database) if row.kind == Kind.RUN]
     assert [(row.outcome, row.cause, row.bucket, row.number, row.seconds) for row in ended] == [
         ("succeeded", "", bucket_of(2), 1, 2.0),

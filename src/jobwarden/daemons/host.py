@@ -19,6 +19,7 @@ from jobwarden.config import Settings
 from jobwarden.daemons import roles
 from jobwarden.daemons.companion import Companion
 from jobwarden.daemons.daemon import DeclaredDead
+from jobwarden.daemons.log import configure
 from jobwarden.daemons.loop import Loop
 from jobwarden.daemons.narrator import Narrator
 from jobwarden.daemons.notify import Systemd
@@ -87,11 +88,12 @@ class _Worker:
 
     def run(self) -> int | None:
         """Its life; the exit code, or None if it was declared dead and must begin anew."""
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+        settings = Settings(**self._wishes.overrides)
+        configure(settings.log_format, "supervisor", self._worker_id)
         logging.getLogger("alembic").setLevel(logging.WARNING)
         setproctitle(f"jobwarden: supervisor {self._worker_id[-8:]}")
         self._loop.catch_signals()
-        runtime = self._runtime(Settings(**self._wishes.overrides))
+        runtime = self._runtime(settings)
         try:
             zygote, ready = self._boot(runtime)
             if zygote is None or ready is None:
@@ -157,6 +159,7 @@ class _Worker:
 
     def _supervise(self, zygote: Zygote, ready: ZygoteReady, runtime: RuntimeDir) -> int | None:
         settings = Settings(**{**ready.settings, **self._wishes.overrides})
+        configure(settings.log_format, "supervisor", self._worker_id)
         database = Database(settings)
         database.server()
         if self._wishes.migrate:

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import logging
 import os
 import random
 import select
 import signal
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from jobwarden.daemons.daemon import Daemon, DeclaredDead, Duty
 from jobwarden.daemons.declarations import Declarations
 from jobwarden.daemons.global_reaper import GlobalReaper
 from jobwarden.daemons.local_reaper import LocalReaper
+from jobwarden.daemons.log import configure
 from jobwarden.daemons.loop import Loop
 from jobwarden.daemons.narrator import Narrator
 from jobwarden.daemons.notify import Systemd
@@ -103,10 +102,10 @@ class _Life:
 
     def run(self) -> int | None:
         """Its life; None if it was declared dead and must begin anew."""
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
         self._loop.catch_signals()
         database = Database(self._settings)
         owner = Owner(new_id(), identity.this_host(), identity.myself())
+        configure(self._settings.log_format, self._role, owner.worker_id)
         setproctitle(f"jobwarden: {self._role.replace('_', ' ')} {owner.worker_id[-8:]}")
         known = row(owner, self._role, {})
         if not self._registered(database, known):

@@ -209,6 +209,7 @@ class Supervisor:
             self._beat_at = now + settings.beat_interval
             if not (self.draining and self.crew.empty):  # else a slow database keeps the writer from ever being idle
                 batch.load, batch.held = len(self.crew.where), list(self.crew.where)
+                batch.stats = {"seats": {"busy": self.crew.busy, "idle": len(self.crew.holds) - self.crew.busy}}
                 batch.listen = now >= self._listen_at
         if now >= self._pace.due and not self.draining and self.crew.ready is not None:
             batch.vacancies = self.crew.vacancies(settings.prefetch, self._desk.brisk)

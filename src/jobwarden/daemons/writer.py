@@ -12,7 +12,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from jobwarden.config import Settings
 from jobwarden.daemons.deadline import Deadline
+from jobwarden.daemons.figures import Figures
 from jobwarden.domain.report import Outcome, Report
 from jobwarden.domain.states import Actor
 from jobwarden.lifecycle.admit import admit
@@ -59,6 +60,7 @@ class Batch:
     listen: bool = False
     load: int | None = None
     held: Sequence[str] = ()
+    stats: Mapping[str, Any] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(
@@ -77,6 +79,12 @@ class Batch:
         """Do what was to be done once this is committed."""
         for act in self.afterwards:
             act()
+
+    @property
+    def size(self) -> int:
+        """How many things it writes, beside what it claims."""
+        parts = (self.settlements, self.judgements, self.starts, self.records, self.exits, self.acts)
+        return sum(len(part) for part in parts)
 
     @property
     def tells(self) -> bool:
@@ -141,7 +149,7 @@ class Writer(threading.Thread):
         self.outage: Outage | None = None
         self.failure: BaseException | None = None
         self.last_success = time.monotonic()
-        self.conflicts = 0
+        self.figures = Figures()
         self._database, self._owner, self._wake, self._depth = database, owner, wake, depth
         self._shuffle = random.shuffle if racing else None
         self._ready = threading.Condition()
@@ -258,9 +266,10 @@ class Writer(threading.Thread):
     def _suffer(self, fault: Fault, error: BaseException, tries: int) -> None:
         at_once = time.monotonic() - self._began < self._deadline.statement
         if fault is Fault.CONFLICT and tries < 20 and at_once:
-            self.conflicts += 1
+            self.figures.conflicts += 1
             time.sleep(random.random() * 0.01 * tries)
             return
+        self.figures.faults += 1
         since = self.outage.since if self.outage else time.monotonic()
         cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
         self.outage = Outage(since, tries, " ".join(str(cause).split()))
@@ -274,6 +283,7 @@ class Writer(threading.Thread):
             self._write(transaction, batch, result)
         result.seconds = time.monotonic() - begin
         self._deadline.met(result.seconds)
+        self.figures.committed(batch.size + len(result.catch.seated if result.catch else ()), result.seconds)
         if batch.listen:
             result.listener = self._listen()
         return result
@@ -312,7 +322,8 @@ class Writer(threading.Thread):
         if batch.vacancies:
             result.catch = self._claim(transaction, batch)
         if batch.load is not None:
-            result.standing = workers.beat(transaction, worker, batch.load)
+            told = {**self.figures.data(), **batch.stats}
+            result.standing = workers.beat(transaction, worker, batch.load, told)
             result.owned = workers.owned(transaction, worker)
             missing = set(batch.held) - {row.id for row in result.owned}
             result.ended = workers.ended(transaction, sorted(missing))

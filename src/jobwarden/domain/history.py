@@ -13,6 +13,8 @@ from enum import StrEnum
 #: The upper bounds of the buckets, in seconds: from a millisecond to three days; what is longer falls into one more.
 BOUNDS: tuple[float, ...] = tuple((1 << power) / 1000 for power in range(29))
 BEYOND = len(BOUNDS)
+#: The upper bounds of the sizes that transactions are counted by, in things written; what is larger comes last.
+SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 
 
 class Kind(StrEnum):

@@ -30,8 +30,9 @@ def began(won: FromClause) -> UpdateBase:
 
 
 def ended(won: FromClause) -> UpdateBase:
-    """What attempts that end leave: ``won`` has lane, job, attempt_to, cause and duration_ms."""
-    seconds = func.coalesce(won.c.duration_ms, literal_column("0")) / literal_column("1000.0")
+    """What attempts that end leave: ``won`` has lane, job, attempt_to, cause, duration_ms, and lived: the seconds since
+    its start, for one of which nobody told how long it took."""
+    seconds = func.coalesce(won.c.duration_ms / literal_column("1000.0"), won.c.lived)
     return _left(won, Kind.RUN, won.c.attempt_to, func.coalesce(won.c.cause, _NONE), seconds)
 
 

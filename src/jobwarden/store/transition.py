@@ -201,7 +201,14 @@ _START_SPEC = {"job_id": "id", "attempt_id": "id", "token": "int", "ago": "float
 def _held(given: FromClause, states: Iterable[AttemptState]) -> Select[Any]:
     """The rows whose job runs under exactly this attempt and token, locked."""
     return (
-        select(*given.c, jobs.c.lane, jobs.c.job, jobs.c.batch_id, attempts.c.state.label("attempt_from"))
+        select(
+            *given.c,
+            jobs.c.lane,
+            jobs.c.job,
+            jobs.c.batch_id,
+            attempts.c.state.label("attempt_from"),
+            age(func.coalesce(attempts.c.started_at, attempts.c.created_at)).label("lived"),
+        )
         .select_from(given.join(jobs, jobs.c.id == given.c.job_id).join(attempts, attempts.c.id == given.c.attempt_id))
         .where(
             _still(jobs.c.state) == words(JobState.RUNNING),
@@ -336,7 +343,14 @@ def _close_found(given: FromClause) -> Select[Any]:
     return held.with_only_columns(*named, maintain_column_froms=True)
 
 
-_CLOSE_MORE = {"lane": "text", "job": "text", "batch_id": "id", "attempt_from": "text", "job_to": "text"}
+_CLOSE_MORE = {
+    "lane": "text",
+    "job": "text",
+    "batch_id": "id",
+    "attempt_from": "text",
+    "lived": "float",
+    "job_to": "text",
+}
 _close = Step("close", _CLOSE_SPEC, _CLOSE_MORE, _close_found, _close_writes)
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import Row, bindparam, insert, select, update
 
 from jobwarden.domain.stamp import ProcessId
 from jobwarden.domain.states import IN_FLIGHT, LIVE_WORKER, WorkerState
-from jobwarden.store.database import Transaction, now
+from jobwarden.store.database import Json, Transaction, now
 from jobwarden.store.ledger import words
 from jobwarden.store.schema import attempts, jobs, workers
 
@@ -35,7 +35,7 @@ _beat = (
         workers.c.id == bindparam("worker"),
         workers.c.state.in_([state.value for state in sorted(LIVE_WORKER)]),
     )
-    .values(heartbeat_at=now(), current_load=bindparam("load"))
+    .values(heartbeat_at=now(), current_load=bindparam("load"), stats=bindparam("stats", type_=Json))
 )
 
 
@@ -53,9 +53,12 @@ class Standing:
     wish_reason: str | None = None
 
 
-def beat(transaction: Transaction, worker_id: str, load: int) -> Standing:
-    """Say that the worker lives and holds ``load`` attempts; it is told where it stands."""
-    living = bool(transaction.execute(_beat, worker=worker_id, load=load).rowcount)
+def beat(transaction: Transaction, worker_id: str, load: int, stats: Mapping[str, Any] | None = None) -> Standing:
+    """Say that the worker lives and holds ``load`` attempts; it is told where it stands.
+
+    ``stats`` are what it counts of its own work, for its row.
+    """
+    living = bool(transaction.execute(_beat, worker=worker_id, load=load, stats=dict(stats or {})).rowcount)
     row = transaction.execute(_standing, worker=worker_id).one_or_none()
     if row is None:
         return Standing(living=False, known=False)

@@ -50,6 +50,7 @@ class WorkerLine:
     app_version: str | None
     python_version: str | None
     meta: dict[str, Any] | None
+    stats: dict[str, Any] | None
     started_at: datetime
     heartbeat_at: datetime
     stopped_at: datetime | None
