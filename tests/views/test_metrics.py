@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -102,3 +105,15 @@ def test_odd_names_are_escaped(database: Database) -> None:
     odd = 'a"b\\c\nd é'
     leave(database, timedelta(minutes=1), job=odd)
     assert labelled(read(database)["jobwarden_attempts_ended_total"].items(), job=odd) == [1.0]
+
+
+def test_the_dashboard_and_the_page_name_metrics_that_there_are(database: Database) -> None:
+    folder = Path(__file__).parents[2] / "docs" / "how-to"
+    dashboard = json.loads((folder / "grafana.json").read_text())
+    asked = " ".join(target["expr"] for panel in dashboard["panels"] for target in panel["targets"])
+    with database.read() as transaction:
+        there = {family.name for family in text_string_to_metric_families(exposition(transaction))}
+    page = (folder / "metrics.md").read_text()
+    for named in set(re.findall(r"jobwarden_\w+", asked + page)) - {"jobwarden_prom"}:
+        assert re.sub(r"_(total|bucket|count)$", "", named) in there, named
+    assert there <= {re.sub(r"_total$", "", named) for named in re.findall(r"`(jobwarden_\w+)`", page)}

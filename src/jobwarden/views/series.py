@@ -111,9 +111,15 @@ _kept = history.c
 
 def _query(
     name: ColumnElement[Any] | None, span: Span, since: datetime, lane: str | None, job: str | None
-) -> Select[Any]:
+) -> Select[*tuple[Any, ...]]:
     finer = _FINER[: _FINER.index(span) + 1]
-    shown = [_kept.at, _kept.kind, _kept.outcome, _kept.bucket, *([] if name is None else [name.label("name")])]
+    shown: list[Any] = [
+        _kept.at,
+        _kept.kind,
+        _kept.outcome,
+        _kept.bucket,
+        *([] if name is None else [name.label("name")]),
+    ]
     query = select(*shown, func.sum(_kept.number).label("number")).where(
         _kept.span.in_([each.value for each in finer]), _kept.at >= since, _kept.kind != Kind.FENCED.value
     )
