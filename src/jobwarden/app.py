@@ -31,6 +31,7 @@ from jobwarden.errors import DuplicateJob, InvalidOption, UnknownJob
 from jobwarden.handle import Handles, JobHandle, Snapshot
 from jobwarden.hooks import Hooks
 from jobwarden.jobs import CHUNK, JobDefinition
+from jobwarden.lane import Lanes
 from jobwarden.options import Bound, Terms
 from jobwarden.schedule import Policies, Schedules
 from jobwarden.schedule import define as defined
@@ -44,6 +45,7 @@ class Clerk(Protocol):
 
     database: Any
     schedules: Any
+    lanes: Any
 
     def submit(self, calls: Calls, connection: Any, chunk: int) -> Sequence[Enqueued]:
         """Enqueue calls."""
@@ -107,7 +109,7 @@ class JobWarden:
         self._jobs: dict[str, AnyJob] = {}
         self._aliases: dict[str, AnyJob] = {}
         self._batch_subscribers: tuple[Bound, ...] = ()
-        self.schedules = Schedules(self)
+        self.schedules, self.lanes = Schedules(self), Lanes(self)
 
     def __repr__(self) -> str:
         return f"<JobWarden with {len(self._jobs)} jobs>"
@@ -204,6 +206,11 @@ class JobWarden:
     def schedule_clerk(self) -> Any:
         """What `schedules` goes through."""
         return self._clerk.schedules
+
+    @property
+    def lane_clerk(self) -> Any:
+        """What `lanes` goes through."""
+        return self._clerk.lanes
 
     def find(self, name: str) -> AnyJob:
         """A job by its name, an alias, or its function's name where only one has it; raises `UnknownJob`."""

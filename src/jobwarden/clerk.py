@@ -25,6 +25,7 @@ from jobwarden.domain.states import WorkerState
 from jobwarden.errors import DatabaseReadOnly, DatabaseUnavailable, NotMigrated
 from jobwarden.handle import Snapshot
 from jobwarden.hooks import Hooks, call_all
+from jobwarden.lane_clerk import LaneClerk
 from jobwarden.lifecycle import batches, operate
 from jobwarden.lifecycle.enqueue import enqueue, enqueue_alike
 from jobwarden.lifecycle.join import join, join_async
@@ -51,6 +52,7 @@ class Clerk:
     def __init__(self, settings: Settings, hooks: Sequence[Hooks]) -> None:
         self.database, self._hooks = Database(settings), hooks
         self.schedules = ScheduleClerk(self.database, self._repeated)
+        self.lanes = LaneClerk(self.database, self._repeated, self._told)
 
     def submit(self, calls: Calls, connection: Any, chunk: int) -> Sequence[Enqueued]:
         """Enqueue calls in one transaction: the caller's if ``connection`` is given, else one of their own."""

@@ -22,7 +22,7 @@
     ├── MemberNotFound (LookupError) · ScheduleNotFound (LookupError)
     ├── WorkerNotFound (LookupError) · AmbiguousId (LookupError)
     ├── WrongState
-    │   └── OnlyAsNew · WrongBatchState
+    │   └── OnlyAsNew · WrongBatchState · WrongLaneState
     ├── RoleRequired
     ├── WorkerNotLive · ForceRequired · WaitTimeout (TimeoutError) · BatchUnfinished (TimeoutError)
     ├── DatabaseProblem
@@ -192,6 +192,10 @@ class OnlyAsNew(WrongState):
 
 class WrongBatchState(WrongState):
     """Batch {id} is {state}, and {action} needs it to be {needed}."""
+
+
+class WrongLaneState(WrongState):
+    """The lane {name!r} is {state} and cannot be {action}: {way_out}."""
 
 
 class RoleRequired(JobWardenError):

@@ -152,3 +152,24 @@ def test_explain_names_what_can_be_done(cli: Cli, factories: Factories) -> None:
     }.items():
         job = factories.job(state)["id"]
         assert f"jobwarden {step.format(job)} --reason '...'" in cli("explain", job, "--json").json["next"]
+
+
+def test_lanes_are_steered_and_shown(cli: Cli, factories: Factories) -> None:
+    assert "No lane" in cli("lanes").out
+    factories.job(lane="hot")
+    assert cli("pause", "hot", "--reason", "deploy").out == "hot: paused\n"
+    assert cli("cap", "hot", "3").out == "hot: paused, at most 3 at once\n"
+    [hot] = cli("lanes", "--json").json
+    assert (hot["paused"], hot["paused_reason"], hot["max_running"], hot["states"]) == (
+        True,
+        "deploy",
+        3,
+        {"queued": 1},
+    )
+    assert hot["paused_by"].startswith("cli")
+    assert ": deploy" in cli("lanes").out
+    assert "hot (paused) (at most 3)" in cli("status").out
+    assert "cannot be paused" in cli("pause", "hot", code=1).err
+    assert cli("resume", "hot", "--json").json == {"name": "hot", "paused": False, "max_running": 3}
+    assert cli("cap", "hot", "none").out == "hot: open\n"
+    assert "neither a whole number nor none" in cli("cap", "hot", "many", code=2).err

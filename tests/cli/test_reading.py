@@ -64,7 +64,9 @@ def test_everything_can_be_read(cli: Cli, database: Database, factories: Factori
     lines = [json.loads(line) for line in cli("logs", running["id"], "--json").out.splitlines()]
     assert [(line["seq"], line["message"]) for line in lines] == [(1, "one"), (2, "\x1b[31mtwo\x07")]
     told = cli("explain", queued["id"], "--json").json
-    assert told["reasons"] == ["No live worker serves lane 'default': they serve mail."]
+    assert [(reason["code"], reason["words"]) for reason in told["reasons"]] == [
+        ("lane_unserved", "No live worker serves lane 'default': they serve mail.")
+    ]
     assert [worker["state"] for worker in cli("workers", "--json").json] == ["active"]
     exported = [json.loads(line)["type"] for line in cli("logs", running["id"], "--export").out.splitlines()]
     assert exported == ["job", "attempt", "log", "log"]

@@ -215,7 +215,7 @@ def test_it_says_so_and_is_not_stalled(database: Database) -> None:
     _hold(run)
     run.settle_down()
     with database.write() as transaction:
-        reasons = explain(transaction, run.ids["b"]).reasons
+        reasons = [str(reason) for reason in explain(transaction, run.ids["b"]).reasons]
         assert restart_stalled(transaction, ME) == []
         assert list(of_batches(transaction, deep=True)) == []
     assert reasons[0] == "Its batch is held by ann until somebody releases it: look at the input first."

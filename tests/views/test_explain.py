@@ -9,16 +9,19 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from jobwarden.domain.orders import By
 from jobwarden.domain.states import JobState
+from jobwarden.lifecycle.lanes import cap, pause
 from jobwarden.store import schema
 from jobwarden.store.database import Database
 from jobwarden.views.explain import explain
 from tests.support.factories import Factories, Values
+from tests.views.test_series import leave
 
 
 def reasons(database: Database, job: Values) -> str:
     with database.read() as transaction:
-        return " ".join(explain(transaction, job["id"]).reasons)
+        return " ".join(map(str, explain(transaction, job["id"]).reasons))
 
 
 def insert(database: Database, table: sa.Table, **values: Any) -> None:
@@ -126,3 +129,40 @@ def test_what_a_person_can_do_next_is_a_command(
         told = explain(transaction, job["id"]).next
     wanted = [f"jobwarden {step.format(job['id'])} --reason '...'" for step in steps]
     assert [step for step in told if "--reason" in step] == wanted
+
+
+def codes(database: Database, job: Values) -> list[str]:
+    with database.read() as transaction:
+        return [reason.code for reason in explain(transaction, job["id"]).reasons]
+
+
+def test_everything_is_paused(database: Database, factories: Factories) -> None:
+    job = factories.job()
+    with database.write() as transaction:
+        pause(transaction, "*", By("ada", "a move"))
+    assert "Every lane is paused by ada: a move." in reasons(database, job)
+    assert codes(database, job)[0] == "lane_paused"
+
+
+def test_a_cap_that_is_reached_names_who_holds_it(database: Database, factories: Factories) -> None:
+    running = factories.job(JobState.RUNNING, lane="hot")
+    job = factories.job(lane="hot")
+    with database.write() as transaction:
+        cap(transaction, "hot", 1, By())
+    assert f"The cap of lane 'hot' is reached: 1 of 1 run, among them {running['id']}." in reasons(database, job)
+    with database.write() as transaction:
+        cap(transaction, "hot", 2, By())
+        cap(transaction, "*", 1, By())
+    assert "The cap of all lanes together is reached: 1 of 1 run" in reasons(database, job)
+
+
+def test_the_place_in_line_and_when_its_turn_comes(database: Database, factories: Factories) -> None:
+    factories.worker(meta={"lanes": ["hot"], "jobs": ["sync"]})
+    for priority in (5, 5, 0, -5):
+        factories.job(lane="hot", job="sync", priority=priority)
+    job = factories.job(lane="hot", job="sync", priority=1)
+    assert "2 queued jobs of lane 'hot' go before it" in reasons(database, job)
+    assert codes(database, job) == ["no_seat", "in_line", "no_rate"]
+    leave(database, timedelta(minutes=1), kind="wait", outcome="", lane="hot", number=60)
+    assert "It starts in about 30 s, at the rate of the last 10 min." in reasons(database, job)
+    assert codes(database, job)[-1] == "estimate"

@@ -42,6 +42,11 @@ def status(database: str, revision: str, found: Overview, silent_after: float) -
         say(f"  {step}")
 
 
+def _lane_name(lane: LaneLine) -> str:
+    most = f" (at most {lane.max_running:,})" if lane.max_running is not None else ""
+    return lane.name + (" (paused)" if lane.paused else "") + most
+
+
 def lanes(found: Sequence[LaneLine]) -> None:
     """Lanes by states."""
     if not found:
@@ -49,8 +54,7 @@ def lanes(found: Sequence[LaneLine]) -> None:
         return
     used = [state.value for state in JobState if any(lane.states.get(state) for lane in found)]
     rows: list[list[output.Cell]] = [
-        [lane.name + (" (paused)" if lane.paused else ""), *(str(lane.states.get(state, 0)) for state in used)]
-        for lane in found
+        [_lane_name(lane), *(str(lane.states.get(state, 0)) for state in used)] for lane in found
     ]
     words = [str(output.state(state)) for state in used]
     table(["lane", *words], rows, right=words)

@@ -282,7 +282,7 @@ class Supervisor:
     def _caught(self, catch: Catch, now: float) -> None:
         self._desk.seat(catch.seated, now)
         self._pace.looked(now, len(catch.seated), catch.more)
-        self._empty_looks = 0 if catch.seated else self._empty_looks + 1
+        self._empty_looks = 0 if catch.seated or catch.capped else self._empty_looks + 1
         if catch.unseated:
             self.crew.make_room(catch.unseated)
 

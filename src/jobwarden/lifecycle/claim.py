@@ -21,8 +21,9 @@ from jobwarden.domain.claims import Claim, Isolation, Purpose
 from jobwarden.domain.stamp import Host, ProcessId
 from jobwarden.domain.states import Actor, JobState, WorkerState
 from jobwarden.store.database import Transaction
+from jobwarden.store.lanes import EVERY, is_capped, is_paused, lock_caps, running
 from jobwarden.store.ledger import words
-from jobwarden.store.schema import jobs, lanes, workers
+from jobwarden.store.schema import jobs, workers
 from jobwarden.store.transition import open_attempts
 
 _OVERSELECT = 4
@@ -64,11 +65,13 @@ class Vacancy:
 
 @dataclass(frozen=True, slots=True)
 class Catch:
-    """What one look brought: the claims won, whether more may wait, and how many jobs found no seat of their kind."""
+    """What one look brought: the claims won, whether more may wait, how many jobs found no seat of their kind, and
+    whether a cap kept any from starting."""
 
     seated: list[Seated]
     more: bool = False
     unseated: int = 0
+    capped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +99,15 @@ _HEADER = (
     jobs.c.memory_bytes,
     jobs.c.unspent_count,
 )
-_paused = exists().where(lanes.c.name == bindparam("lane"), lanes.c.paused)
 _buried = exists().where(workers.c.id == bindparam("worker"), workers.c.state == words(WorkerState.DEAD))
 _waiting: Select[*tuple[Any, ...]] = (
-    select(*_HEADER)
-    .where(jobs.c.lane == bindparam("lane"), jobs.c.state == words(JobState.QUEUED), not_(_paused), not_(_buried))
+    select(*_HEADER, is_capped(bindparam("lane")).label("capped"))
+    .where(
+        jobs.c.lane == bindparam("lane"),
+        jobs.c.state == words(JobState.QUEUED),
+        not_(is_paused(bindparam("lane"))),
+        not_(_buried),
+    )
     .order_by(jobs.c.priority.desc(), jobs.c.created_at, jobs.c.id)
     .limit(bindparam("most"))
 )
@@ -120,16 +127,19 @@ def claim(
 
     ``depth(job)`` says how many jobs of that name may wait on one pool seat. ``shuffle`` makes it the racing driver.
     """
-    plan = _Plan(vacancies, depth)
+    plan, served = _Plan(vacancies, depth), list(lanes)
+    caps = _Caps(transaction, served)
     more = False
-    for lane in lanes:
+    for lane in served:
         if not plan.room:
             break
         room = plan.room
         found = _candidates(transaction, {"lane": lane, "worker": owner.worker_id}, room, shuffle)
-        more = more or len(found) >= room
-        for row in found:
-            plan.place(row)
+        allowed = caps.allowed(lane, found)
+        more = more or len(allowed) >= room
+        for row in allowed:
+            if plan.place(row):
+                caps.begun(lane)
     stamps = {vacancy.nonce: _stamp(vacancy) for vacancy in vacancies if vacancy.taken}
     rows, moves = {}, []
     for (row, vacancy), attempt_id in zip(plan.placed, new_ids(len(plan.placed)), strict=True):
@@ -137,7 +147,7 @@ def claim(
         moves.append(_move(row, vacancy, attempt_id, stamps[vacancy.nonce]))
     won = open_attempts(transaction, moves, Actor.SUPERVISOR, **owner.stamp())
     seated = [Seated(_claim(rows[move["job_id"]], move), move["proc_nonce"]) for move in won]
-    return Catch(seated, more, plan.unseated)
+    return Catch(seated, more, plan.unseated, caps.kept_back)
 
 
 def _candidates(
@@ -148,6 +158,43 @@ def _candidates(
     seen = list(transaction.execute(_waiting, **asked, most=room * _OVERSELECT).all())
     shuffle(seen)
     return seen[:room]
+
+
+class _Caps:
+    """How many of each lane may begin, as far as lanes are capped.
+
+    Lanes without a cap cost nothing. With the first capped one that is met, all caps of this worker's lanes are locked
+    at once and in one order, so that two that claim at once wait for each other, and never both ways. A lane that was
+    capped after that waits for the next look.
+    """
+
+    def __init__(self, transaction: Transaction, served: Sequence[str]) -> None:
+        self.kept_back = False
+        self._transaction, self._served = transaction, served
+        self._room: dict[str, int] | None = None
+
+    def allowed(self, lane: str, found: Sequence[Row[Any]]) -> Sequence[Row[Any]]:
+        """The first of those found, as many as may begin."""
+        if not found or not found[0].capped:
+            return found
+        room = self._rooms()
+        most = max(0, min(room.get(lane, room.get(EVERY, 0)), room.get(EVERY, room.get(lane, 0))))
+        self.kept_back = self.kept_back or most < len(found)
+        return found[:most]
+
+    def begun(self, lane: str) -> None:
+        """One more of the lane begins."""
+        room = self._room or {}
+        for name in room.keys() & {lane, EVERY}:
+            room[name] -= 1
+
+    def _rooms(self) -> dict[str, int]:
+        if self._room is None:
+            caps = lock_caps(self._transaction, self._served)
+            busy = running(self._transaction)
+            taken = {**busy, EVERY: sum(busy.values())}
+            self._room = {name: most - taken.get(name, 0) for name, most in caps.items()}
+        return self._room
 
 
 class _Plan:
@@ -164,20 +211,21 @@ class _Plan:
         heapify(self._busy)
         self.room = len(self._fresh) + sum(vacancy.room - vacancy.taken for vacancy in vacancies if vacancy.pooled)
 
-    def place(self, row: Row[Any]) -> None:
-        """Find the job a seat, if one fits."""
+    def place(self, row: Row[Any]) -> bool:
+        """Find the job a seat; whether one fits."""
         pool = row.isolation == Isolation.POOL
         vacancy = (self._idle.pop() if pool and self._idle else None) or (self._fresh.pop() if self._fresh else None)
         if pool and vacancy is None:
             vacancy = self._least_busy(row)
         if vacancy is None:
             self.unseated += not pool
-            return
+            return False
         vacancy.taken += 1
         self.room -= 1
         self.placed.append((row, vacancy))
         if pool and vacancy.taken < vacancy.room and self._deep(row) > 1:
             heappush(self._busy, (vacancy.taken, len(self.placed) + (1 << 20), vacancy))
+        return True
 
     def _least_busy(self, row: Row[Any]) -> Vacancy | None:
         if not self._busy or self._busy[0][0] >= self._deep(row):
@@ -211,7 +259,7 @@ def _move(row: Row[Any], vacancy: Vacancy, attempt_id: str, stamp: dict[str, Any
 
 def _claim(row: Row[Any], move: dict[str, Any]) -> Claim:
     job_id, job, label, lane, params, tags, batch_id, due, idempotent, isolation, *limits = tuple(row)
-    timeout, max_runtime, grace, memory, unspent = limits
+    timeout, max_runtime, grace, memory, unspent, _ = limits
     number = int(move["number"])
     return Claim(
         job_id=job_id,

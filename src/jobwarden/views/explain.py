@@ -1,4 +1,4 @@
-"""Why a job is not running: every reason that is known, each as one sentence, the deciding one first.
+"""Why a job is not running: every reason that is known, each as one sentence with a code, the deciding one first.
 
 Nothing is guessed: what follows from rows is said as fact, what only a worker could know is said with its source.
 """
@@ -11,11 +11,13 @@ from typing import Any
 
 from sqlalchemy import bindparam, select
 
-from jobwarden.domain.states import ENDED, JobState
+from jobwarden.domain.states import ENDED, WAITING, JobState
 from jobwarden.store.database import Id, Transaction, age
-from jobwarden.store.schema import batches, dependencies, jobs, lanes
+from jobwarden.store.schema import batches, dependencies, jobs
+from jobwarden.views import line
 from jobwarden.views.fleet import WorkerLine, listed_workers
 from jobwarden.views.jobs import JobView, shown
+from jobwarden.views.reason import Reason
 
 _SHOWN_UPSTREAM = 5
 
@@ -27,7 +29,7 @@ class Explanation:
     id: str
     job: str
     state: str
-    reasons: list[str]
+    reasons: list[Reason]
     next: list[str]
 
 
@@ -35,14 +37,14 @@ class Explanation:
 class _Facts:
     job: JobView
     due_in: float
-    paused: str | None
+    barriers: list[Reason]
+    turn: list[Reason]
     held: Any
     blockers: list[Any]
     workers: list[WorkerLine]
 
 
 _due = select((-age(jobs.c.available_at)).label("due_in")).where(jobs.c.id == bindparam("job", type_=Id))
-_lane = select(lanes.c.paused, lanes.c.paused_by, lanes.c.paused_reason).where(lanes.c.name == bindparam("lane"))
 _held = select(batches.c.held_by, batches.c.held_reason).where(
     batches.c.id == bindparam("batch", type_=Id), batches.c.hold_id.is_not(None)
 )
@@ -66,12 +68,11 @@ def explain(transaction: Transaction, job_id: str, silent_after: float = 10.0) -
     return Explanation(facts.job.id, facts.job.job, state.value, reasons, steps)
 
 
-_Told = tuple[list[str], list[str]]
+_Told = tuple[list[Reason], list[str]]
 
 
 def _gather(transaction: Transaction, job_id: str, silent_after: float) -> _Facts:
     job = shown(transaction, job_id)
-    lane = transaction.execute(_lane, lane=job.lane).one_or_none()
     live = [
         worker
         for worker in listed_workers(transaction, role="supervisor")
@@ -80,7 +81,8 @@ def _gather(transaction: Transaction, job_id: str, silent_after: float) -> _Fact
     return _Facts(
         job=job,
         due_in=float(transaction.execute(_due, job=job_id).scalar_one()),
-        paused=_paused(job.lane, lane),
+        barriers=line.barriers(transaction, job) if job.state in WAITING else [],
+        turn=list(line.turn(transaction, job)) if job.state == JobState.QUEUED else [],
         held=transaction.execute(_held, batch=job.batch_id).one_or_none() if job.batch_id else None,
         blockers=list(transaction.execute(_blockers, job=job_id)) if job.blocked_by else [],
         workers=live,
@@ -91,10 +93,11 @@ def _waiting(facts: _Facts) -> _Told:
     job = facts.job
     reasons = list(_not_yet(facts))
     if job.wait_reason:
-        reasons.append(f"It was put back because: {job.wait_reason}.")
+        reasons.append(Reason("put_back", f"It was put back because: {job.wait_reason}."))
     reasons += _obstacles(facts)
     if not reasons:
-        reasons.append("It is due: the next look of a worker for waiting jobs makes it claimable.")
+        words = "It is due: the next look of a worker for waiting jobs makes it claimable."
+        reasons.append(Reason("due", words))
     return reasons, _steps(facts)
 
 
@@ -102,14 +105,15 @@ def _queued(facts: _Facts) -> _Told:
     job = facts.job
     reasons = list(_obstacles(facts))
     if job.wait_reason:
-        reasons.append(f"Last time: {job.wait_reason}.")
+        reasons.append(Reason("last_time", f"Last time: {job.wait_reason}."))
     if not reasons:
         busy = sum(worker.current_load for worker in facts.workers)
         room = sum(worker.capacity or 0 for worker in facts.workers)
-        reasons.append(
+        words = (
             f"It is next in lane {job.lane!r} when a seat is free: jobs of higher priority and older ones go first "
             f"({busy} of {room} seats were taken at the last heartbeat)."
         )
+        reasons += [Reason("no_seat", words, {"busy": busy, "seats": room}), *facts.turn]
     return reasons, _steps(facts)
 
 
@@ -117,22 +121,26 @@ def _running(facts: _Facts) -> _Told:
     job = facts.job
     current = next((attempt for attempt in job.attempts if attempt.id == job.current_attempt_id), None)
     if current is None:
-        return ["It is running."], [f"jobwarden logs {job.id} -f"]
+        return [Reason("running", "It is running.")], [f"jobwarden logs {job.id} -f"]
     where = f"process {current.child_pid} on {current.hostname}"
-    reasons = [f"It is running: attempt {current.attempt_number} in {where}."]
+    facts_of_it = {"attempt": current.attempt_number, "host": current.hostname, "pid": current.child_pid}
+    words = f"It is running: attempt {current.attempt_number} in {where}."
     if current.state == "dispatched":
-        reasons = [f"Attempt {current.attempt_number} has its process ({where}) and has not entered the handler yet."]
+        words = f"Attempt {current.attempt_number} has its process ({where}) and has not entered the handler yet."
+    reasons = [Reason("running" if current.state == "running" else "starting", words, facts_of_it)]
     if job.cancel_requested:
-        reasons.append(f"{job.cancel_actor or 'somebody'} asked to {job.cancel_mode} it: {job.cancel_reason or '-'}.")
+        words = f"{job.cancel_actor or 'somebody'} asked to {job.cancel_mode} it: {job.cancel_reason or '-'}."
+        reasons.append(Reason("asked_to_end", words, {"mode": job.cancel_mode, "by": job.cancel_actor}))
     return reasons, ["jobwarden ps", f"jobwarden logs {job.id} -f"]
 
 
 def _parked(facts: _Facts) -> _Told:
     job = facts.job
     why = job.wait_reason or (job.events[-1].reason if job.events else None) or "its outcome is not known"
-    reasons = [f"It is parked and waits for a person: {why}."]
+    reasons = [Reason("parked", f"It is parked and waits for a person: {why}.", {"why": why})]
     if not job.idempotent:
-        reasons.append("It is not idempotent, so it is not run again by itself: what it did must be checked first.")
+        words = "It is not idempotent, so it is not run again by itself: what it did must be checked first."
+        reasons.append(Reason("not_idempotent", words))
     return reasons, [
         f"jobwarden show {job.id}",
         f"jobwarden logs {job.id}",
@@ -144,9 +152,10 @@ def _parked(facts: _Facts) -> _Told:
 
 def _ended(facts: _Facts) -> _Told:
     job = facts.job
-    reasons = [f"It is over: {job.state}."]
+    reasons = [Reason("over", f"It is over: {job.state}.", {"state": job.state})]
     if job.last_error and job.state == JobState.FAILED:
-        reasons.append(f"Its last error: {job.last_error.get('class')}: {job.last_error.get('message')}.")
+        words = f"Its last error: {job.last_error.get('class')}: {job.last_error.get('message')}."
+        reasons.append(Reason("last_error", words))
     verb = _AGAIN[JobState(job.state)]
     return reasons, [f"jobwarden show {job.id}", f"jobwarden {verb} {job.id}{_force(job)} --reason '...'"]
 
@@ -173,35 +182,40 @@ _EXPLAINERS = {
 }
 
 
-def _not_yet(facts: _Facts) -> Iterator[str]:
+def _not_yet(facts: _Facts) -> Iterator[Reason]:
     job = facts.job
     if facts.held is not None and job.blocked_by:
         by = f" by {facts.held.held_by}" if facts.held.held_by else ""
         why = f": {facts.held.held_reason}" if facts.held.held_reason else ""
-        yield f"Its batch is held{by} until somebody releases it{why}."
+        words = f"Its batch is held{by} until somebody releases it{why}."
+        yield Reason("batch_held", words, {"by": facts.held.held_by, "reason": facts.held.held_reason})
     upstream = job.blocked_by - (1 if facts.held is not None and job.blocked_by else 0)
     if upstream:
         named = ", ".join(f"{row.id} ({row.job}, {row.state})" for row in facts.blockers)
-        yield f"It waits for {upstream} other job(s) to finish" + (f": {named}." if named else ".")
+        words = f"It waits for {upstream} other job(s) to finish" + (f": {named}." if named else ".")
+        yield Reason("upstream", words, {"open": upstream, "first": [row.id for row in facts.blockers]})
     if facts.due_in > 0:
         what = f"attempt {job.attempt_count + 1}" if job.state == JobState.RETRYING else "it"
-        yield f"It is not due yet: {what} is due in {facts.due_in:.1f} s, at {job.available_at:%Y-%m-%d %H:%M:%S} UTC."
+        when = f"{job.available_at:%Y-%m-%d %H:%M:%S} UTC"
+        words = f"It is not due yet: {what} is due in {facts.due_in:.1f} s, at {when}."
+        yield Reason("not_due", words, {"seconds": round(facts.due_in, 3)})
 
 
-def _obstacles(facts: _Facts) -> Iterator[str]:
+def _obstacles(facts: _Facts) -> Iterator[Reason]:
     """What stands between a due job and a seat."""
-    if facts.paused:
-        yield facts.paused
+    yield from facts.barriers
     job = facts.job
     if not facts.workers:
-        yield "No live worker: none has sent a heartbeat lately."
+        yield Reason("no_worker", "No live worker: none has sent a heartbeat lately.")
         return
     serving = [worker for worker in facts.workers if job.lane in _told(worker, "lanes", [job.lane])]
     if not serving:
         lanes_served = sorted({lane for worker in facts.workers for lane in _told(worker, "lanes", [])})
-        yield f"No live worker serves lane {job.lane!r}: they serve {', '.join(lanes_served)}."
+        words = f"No live worker serves lane {job.lane!r}: they serve {', '.join(lanes_served)}."
+        yield Reason("lane_unserved", words, {"lane": job.lane, "served": lanes_served})
     elif all(job.job not in _told(worker, "jobs", [job.job]) for worker in serving):
-        yield f"No live worker of lane {job.lane!r} knows a job named {job.job!r}: deploy the code that has it."
+        words = f"No live worker of lane {job.lane!r} knows a job named {job.job!r}: deploy the code that has it."
+        yield Reason("job_unknown", words, {"job": job.job, "lane": job.lane})
 
 
 def _told(worker: WorkerLine, key: str, otherwise: list[str]) -> list[str]:
@@ -214,11 +228,3 @@ def _steps(facts: _Facts) -> list[str]:
     if not facts.workers:
         return [f"jobwarden work --lane {facts.job.lane}"]
     return ["jobwarden workers", "jobwarden status"]
-
-
-def _paused(lane: str, row: Any) -> str | None:
-    if row is None or not row.paused:
-        return None
-    by = f" by {row.paused_by}" if row.paused_by else ""
-    why = f": {row.paused_reason}" if row.paused_reason else ""
-    return f"Lane {lane!r} is paused{by}{why}."

@@ -14,18 +14,23 @@ from jobwarden.store.database import Transaction
 from jobwarden.store.schema import lanes
 from jobwarden.views.fleet import Flight, WorkerLine, in_flight, listed_workers
 from jobwarden.views.jobs import Filter, JobLine, listed
+from jobwarden.views.rows import build, columns
 
 _NEED_ATTENTION = (JobState.FAILED, JobState.ORPHANED)
 
 
 @dataclass(frozen=True, slots=True)
 class LaneLine:
-    """A lane: its jobs by state (states without jobs are left out), and whether it is paused."""
+    """A lane: its jobs by state (states without jobs are left out), whether it is paused, by whom and why, and how many
+    may run at once (None: as many as find a seat). The one called ``*`` is what was said of all."""
 
     name: str
     states: dict[str, int]
-    paused: bool
-    paused_reason: str | None
+    paused: bool = False
+    paused_by: str | None = None
+    paused_reason: str | None = None
+    paused_at: datetime | None = None
+    max_running: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,7 @@ class Overview:
     now: datetime
 
 
-_lanes = select(lanes.c.name, lanes.c.paused, lanes.c.paused_reason)
+_lanes = select(*columns(lanes, LaneLine))
 
 
 def overview(transaction: Transaction, most: int = 10) -> Overview:
@@ -60,15 +65,10 @@ def overview(transaction: Transaction, most: int = 10) -> Overview:
 
 
 def listed_lanes(transaction: Transaction) -> list[LaneLine]:
-    """Every lane that has or had jobs, or was paused, by name."""
+    """Every lane that has or had jobs, or of which somebody said something, by name."""
     totals = counters.totals(transaction)
     known = {row.name: row for row in transaction.execute(_lanes)}
     return [
-        LaneLine(
-            name=name,
-            states=totals.get(name, {}),
-            paused=bool(known[name].paused) if name in known else False,
-            paused_reason=known[name].paused_reason if name in known else None,
-        )
+        build(LaneLine, known[name], states=totals.get(name, {})) if name in known else LaneLine(name, totals[name])
         for name in sorted({*totals, *known})
     ]
