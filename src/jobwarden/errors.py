@@ -20,7 +20,7 @@
     ├── UnsupportedConnection (TypeError)
     ├── JobNotFound (LookupError) · BatchNotFound (LookupError)
     ├── MemberNotFound (LookupError) · ScheduleNotFound (LookupError)
-    ├── WorkerNotFound (LookupError) · AmbiguousId (LookupError)
+    ├── WorkerNotFound (LookupError) · AmbiguousId (LookupError) · ArtifactNotFound (LookupError)
     ├── WrongState
     │   └── OnlyAsNew · WrongBatchState · WrongLaneState
     ├── RoleRequired
@@ -175,6 +175,10 @@ class ScheduleNotFound(JobWardenError, LookupError):
 
 class WorkerNotFound(JobWardenError, LookupError):
     """No worker has the id {id!r}: check it with `jobwarden workers --all`."""
+
+
+class ArtifactNotFound(JobWardenError, LookupError):
+    """The job {job!r} has no artifact {id!r}: look at its artifacts for those that it has."""
 
 
 class AmbiguousId(JobWardenError, LookupError):

@@ -14,7 +14,21 @@ from importlib.metadata import version
 
 import click
 
-from jobwarden.cli import batches, demo, doctor, health, history, init, lanes, operate, read, roles, schedules, schema
+from jobwarden.cli import (
+    batches,
+    demo,
+    doctor,
+    health,
+    history,
+    init,
+    lanes,
+    operate,
+    read,
+    roles,
+    schedules,
+    schema,
+    serve,
+)
 from jobwarden.cli.app_probe import place_of
 from jobwarden.cli.opening import APP_VARIABLE, Opening
 from jobwarden.errors import ApplicationImportError, JobWardenError
@@ -43,7 +57,7 @@ def group(context: click.Context, app: str | None, debug: bool) -> None:
     context.obj = Opening(app, debug)
 
 
-for module in (init, demo, doctor, roles, schema, read, operate, lanes, batches, schedules, history, health):
+for module in (init, demo, doctor, roles, schema, read, operate, lanes, batches, schedules, history, health, serve):
     for command in module.COMMANDS:
         group.add_command(command)
 

@@ -11,7 +11,7 @@ import click
 
 from jobwarden.cli import output, screens
 from jobwarden.cli.opening import Opening, read, told
-from jobwarden.domain.states import ENDED, JobState
+from jobwarden.domain.states import JobState
 from jobwarden.store.database import Database
 from jobwarden.store.revision import newest
 from jobwarden.views import explain as explaining
@@ -21,7 +21,6 @@ from jobwarden.views.ids import find_job
 from jobwarden.views.overview import overview
 
 _LOOK_AGAIN = 0.3
-_AT_REST = ENDED | {JobState.ORPHANED}
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 job_argument = click.argument("job_id", metavar="ID")
@@ -199,7 +198,7 @@ def _follow(database: Database, job_id: str, cursor: int, tell: Callable[[logs.L
         for line in page:
             tell(line)
         cursor = page[-1].id if page else cursor
-        quiet = quiet + 1 if state in _AT_REST and not page else 0
+        quiet = quiet + 1 if state in job_views.AT_REST and not page else 0
         if not page:
             time.sleep(_LOOK_AGAIN)
     if state is JobState.ORPHANED:

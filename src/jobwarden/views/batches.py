@@ -193,6 +193,14 @@ def members_of(transaction: Transaction, batch_id: str, limit: int | None = None
     return [build(MemberLine, row) for row in transaction.execute(query, batch=batch_id)]
 
 
+def members_after(transaction: Transaction, batch_id: str, after: str | None, limit: int) -> list[MemberLine]:
+    """The next members after the one with the id ``after``."""
+    query = _members.limit(limit)
+    if after is not None:
+        query = query.where(jobs.c.id > bindparam("after", after, type_=Id))
+    return [build(MemberLine, row) for row in transaction.execute(query, batch=batch_id)]
+
+
 def edges_of(transaction: Transaction, batch_id: str) -> list[EdgeLine]:
     """What its members wait for."""
     return [

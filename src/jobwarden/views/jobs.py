@@ -10,14 +10,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, bindparam, exists, select
+from sqlalchemy import ColumnElement, Select, bindparam, exists, func, select
 
-from jobwarden.domain.states import JobState
+from jobwarden.domain.states import ENDED, JobState
 from jobwarden.errors import JobNotFound
 from jobwarden.store.database import Id, Transaction
 from jobwarden.store.schema import artifacts, attempts, batches, events, jobs, tags
 from jobwarden.views.rows import build, columns, in_states
 
+#: The states of a job that goes on only if somebody says so.
+AT_REST = ENDED | {JobState.ORPHANED}
 _ESCAPE = str.maketrans({"!": "!!", "%": "!%", "_": "!_"})
 
 
@@ -143,6 +145,16 @@ class ArtifactView:
 
 
 @dataclass(frozen=True, slots=True)
+class ArtifactContent:
+    """An artifact to be handed out: its bytes, or the path of the file that has them."""
+
+    name: str
+    content_type: str | None
+    content: bytes | None
+    path: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class BatchLine:
     """The batch that a job belongs to."""
 
@@ -233,6 +245,20 @@ def listed(transaction: Transaction, wanted: Filter | None = None) -> Page:
     return Page(found, found[-1].id if more else None, transaction.now())
 
 
+def counted(transaction: Transaction, wanted: Filter) -> int:
+    """How many jobs fit."""
+    query = select(func.count()).select_from(jobs).where(*_conditions(wanted))
+    return int(transaction.execute(query).scalar_one())
+
+
+def ids_of(transaction: Transaction, wanted: Filter, after: str | None, limit: int) -> list[str]:
+    """The next of those that fit after the one with the id ``after``, oldest first."""
+    query = select(jobs.c.id).where(*_conditions(wanted)).order_by(jobs.c.id).limit(limit)
+    if after is not None:
+        query = query.where(jobs.c.id > bindparam("after", after, type_=Id))
+    return [str(found) for found in transaction.execute(query).scalars()]
+
+
 def shown(transaction: Transaction, job_id: str) -> JobView:
     """One job with its attempts, ledger, artifacts, tags and batch; raises `JobNotFound`."""
     row = transaction.execute(_whole, job=job_id).one_or_none()
@@ -271,6 +297,16 @@ def events_of(transaction: Transaction, job_id: str) -> list[EventView]:
 def artifacts_of(transaction: Transaction, job_id: str) -> list[ArtifactView]:
     """What a job left behind, in order."""
     return [build(ArtifactView, row) for row in transaction.execute(_artifacts, job=job_id)]
+
+
+_artifact = select(*columns(artifacts, ArtifactContent)).where(artifacts.c.job_id == bindparam("job", type_=Id))
+
+
+def artifact_of(transaction: Transaction, job_id: str, artifact_id: str) -> ArtifactContent | None:
+    """One artifact of a job with its content; None if it has none of that id."""
+    query = _artifact.where(artifacts.c.id == bindparam("artifact", type_=Id))
+    row = transaction.execute(query, job=job_id, artifact=artifact_id).one_or_none()
+    return build(ArtifactContent, row) if row is not None else None
 
 
 def _batch_of(transaction: Transaction, batch_id: str | None) -> BatchLine | None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from jobwarden.domain.states import JobState
 from jobwarden.store import counters
 from jobwarden.store.database import Transaction
-from jobwarden.store.schema import lanes
+from jobwarden.store.schema import batches, lanes, schedules
 from jobwarden.views.fleet import Flight, WorkerLine, in_flight, listed_workers
 from jobwarden.views.jobs import Filter, JobLine, listed
 from jobwarden.views.rows import build, columns
@@ -62,6 +63,26 @@ def overview(transaction: Transaction, most: int = 10) -> Overview:
         attention=listed(transaction, Filter(states=_NEED_ATTENTION, limit=most)).jobs,
         now=transaction.now(),
     )
+
+
+_schedules = select(schedules.c.enabled, func.count().label("number")).group_by(schedules.c.enabled)
+_batches = select(batches.c.state, func.count().label("number")).group_by(batches.c.state)
+
+
+def counts(transaction: Transaction) -> dict[str, dict[str, Any]]:
+    """How many there are of everything; jobs from the kept counters."""
+    by_lane = counters.totals(transaction)
+    by_state: Counter[str] = Counter()
+    for states in by_lane.values():
+        by_state.update(states)
+    enabled = {bool(row.enabled): int(row.number) for row in transaction.execute(_schedules)}
+    return {
+        "jobs": dict(by_state),
+        "jobs_by_lane": by_lane,
+        "batches": {row.state: int(row.number) for row in transaction.execute(_batches)},
+        "schedules": {"enabled": enabled.get(True, 0), "total": sum(enabled.values())},
+        "workers": dict(Counter(worker.role for worker in listed_workers(transaction))),
+    }
 
 
 def listed_lanes(transaction: Transaction) -> list[LaneLine]:

@@ -1,0 +1,86 @@
+"""Who asks: a client on this machine, a bearer of a token, or whoever the application says.
+
+Without credentials of any kind only loopback clients are served. What a page in a browser could send on somebody's
+behalf is refused by what it cannot forge: the Host header must name this machine, and what changes anything must come
+as JSON or with a header of its own, which another site's page cannot send without asking first.
+"""
+
+from __future__ import annotations
+
+import inspect
+import ipaddress
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+from fastapi import HTTPException, Request
+from starlette.concurrency import run_in_threadpool
+
+from jobwarden.domain.access import Principal, Role
+
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
+OWN_HEADER = "X-JobWarden"
+Told = Principal | Role | bool | str | None
+
+
+class Doorkeeper:
+    """Recognises who asks; ``auth`` is the application's own word, and replaces everything else."""
+
+    def __init__(self, auth: Callable[..., Any] | None = None) -> None:
+        self._auth = auth
+
+    async def __call__(self, request: Request) -> Principal:
+        """Who it is. Raises 401 or 403."""
+        if self._auth is not None:
+            return await self._told(self._auth, request)
+        return self._local(request)
+
+    async def _told(self, auth: Callable[..., Any], request: Request) -> Principal:
+        """What the application says: a `Principal`, a role, or whether at all."""
+        told = auth(request) if inspect.iscoroutinefunction(auth) else await run_in_threadpool(auth, request)
+        if inspect.isawaitable(told):
+            told = await told
+        if isinstance(told, Principal):
+            return told
+        if told is None or told is False:
+            raise HTTPException(403, "The application does not let you in.")
+        role = Role.ADMIN if told is True else Role(told)
+        return Principal("api", role, _address(request))
+
+    def _local(self, request: Request) -> Principal:
+        address = _address(request)
+        if not _is_loopback(address):
+            raise HTTPException(
+                401,
+                "Only clients on this machine are served: no token and no user is set up.",
+                {"WWW-Authenticate": "Bearer"},
+            )
+        if _host(request) not in _LOCAL:
+            raise HTTPException(403, "The Host header does not name this machine: ask by localhost or 127.0.0.1.")
+        if request.method not in _SAFE and not _comes_from_a_program(request):
+            raise HTTPException(403, f"What changes anything must be sent as JSON, or with the header {OWN_HEADER}.")
+        return Principal("api:loopback", Role.ADMIN, address)
+
+
+def _host(request: Request) -> str | None:
+    try:
+        return urlsplit(f"//{request.headers.get('Host', '')}").hostname
+    except ValueError:
+        return None
+
+
+def _address(request: Request) -> str | None:
+    return request.client.host if request.client else None
+
+
+def _is_loopback(address: str | None) -> bool:
+    try:
+        return address is not None and ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def _comes_from_a_program(request: Request) -> bool:
+    media_type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    return media_type == "application/json" or OWN_HEADER in request.headers
