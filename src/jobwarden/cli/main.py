@@ -14,7 +14,7 @@ from importlib.metadata import version
 
 import click
 
-from jobwarden.cli import batches, demo, doctor, health, init, operate, read, roles, schedules, schema
+from jobwarden.cli import access, audit, batches, demo, doctor, health, init, operate, read, roles, schedules, schema
 from jobwarden.cli.app_probe import place_of
 from jobwarden.cli.opening import APP_VARIABLE, Opening
 from jobwarden.errors import ApplicationImportError, JobWardenError
@@ -43,7 +43,7 @@ def group(context: click.Context, app: str | None, debug: bool) -> None:
     context.obj = Opening(app, debug)
 
 
-for module in (init, demo, doctor, roles, schema, read, operate, batches, schedules, health):
+for module in (init, demo, doctor, roles, schema, read, operate, batches, schedules, health, audit, access):
     for command in module.COMMANDS:
         group.add_command(command)
 
