@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,7 +47,7 @@ def test_any_changed_column_is_found_in_its_row(length: int, data: st.DataObject
     at = data.draw(st.integers(0, length - 1))
     texts = ("actor", "address", "action", "kind", "target", "reason", "before", "after", "previous", "hash")
     column = data.draw(st.sampled_from(("seq", "at", *texts)))
-    other = {"seq": 99, "at": BEGIN}.get(column) or data.draw(st.text(min_size=1, max_size=5))
+    other: Any = {"seq": 99, "at": BEGIN}.get(column) or data.draw(st.text(min_size=1, max_size=5))
     head = head_of(entries)
     entries[at] = replace(entries[at], **{column: other})
     broken = found(entries, head)

@@ -61,7 +61,7 @@ def token_create(
     if as_json:
         output.as_json({"token": line, "secret": secret})
         return
-    click.echo(f"The token {name} may do what a {role} may. This is its secret; it is not shown again:", err=True)
+    click.echo(f"The token {name} has the role {role}. This is its secret; it is not shown again:", err=True)
     click.echo(secret)
 
 
