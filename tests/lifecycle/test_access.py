@@ -90,7 +90,7 @@ def test_a_user_from_making_to_disabling(database: Database) -> None:
 
 def test_a_password_hashed_by_older_parameters_is_hashed_anew(database: Database) -> None:
     argon2 = pytest.importorskip("argon2")
-    weak = argon2.PasswordHasher(time_cost=1, memory_cost=8).hash(LONG)
+    weak = argon2.PasswordHasher(time_cost=1, memory_cost=64).hash(LONG)
     with database.write() as t:
         access.create_user(t, "ben", LONG, "viewer", BY)
         t.execute(sa.update(users).values(password=weak))

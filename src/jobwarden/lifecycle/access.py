@@ -180,7 +180,8 @@ def check_password(transaction: Transaction, name: str, password: str) -> Princi
     """
     argon = _argon()
     row = store.named(transaction, user_table, name, lock=False) if _fits(name) else None
-    right = argon.fits(row.password if row is not None else argon.nobodys, password[:_LONGEST_PASSWORD])
+    given = password if len(password) <= _LONGEST_PASSWORD else ""
+    right = argon.fits(row.password if row is not None else argon.nobodys, given)
     if row is None or not right or row.disabled_at is not None:
         return None
     if argon.hasher.check_needs_rehash(row.password):
