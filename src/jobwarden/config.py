@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -24,6 +24,18 @@ ENV_PREFIX = "JOBWARDEN_"
 #: Environment names of the engine's own that are no settings.
 RESERVED_ENV = frozenset({"JOBWARDEN_APP", "JOBWARDEN_NONCE", "JOBWARDEN_SEAT"})
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+#: Parts of the names of what not everybody should see.
+REDACTED = (
+    "password",
+    "passwd",
+    "secret",
+    "token",
+    "api_key",
+    "authorization",
+    "cookie",
+    "credential",
+    "private_key",
+)
 
 
 class ClaimDriver(StrEnum):
@@ -159,6 +171,14 @@ class Settings(BaseModel):
     sqlite_synchronous: Synchronous = Field(
         Synchronous.FULL,
         description="SQLite's wait for the disk: FULL, NORMAL (a power cut may cost the last commits).",
+    )
+    redact: Names = Field(
+        REDACTED,
+        description="Keys whose values are masked for roles below redact_below: parts of a key, or globs for a whole "
+        "one; commas in the env.",
+    )
+    redact_below: Literal["viewer", "operator", "admin"] = Field(
+        "admin", description="The role from which on values are seen unmasked: viewer, operator or admin."
     )
     promote: Names = Field((), description="Parameters whose text becomes a tag of the same name, for every job.")
 

@@ -23,7 +23,8 @@
     ├── WorkerNotFound (LookupError) · AmbiguousId (LookupError) · ArtifactNotFound (LookupError)
     ├── WrongState
     │   └── OnlyAsNew · WrongBatchState · WrongLaneState
-    ├── RoleRequired
+    ├── RoleRequired · AccessRefused (ValueError) · NameTaken
+    ├── TokenNotFound (LookupError) · UserNotFound (LookupError)
     ├── WorkerNotLive · ForceRequired · WaitTimeout (TimeoutError) · BatchUnfinished (TimeoutError)
     ├── DatabaseProblem
     │   ├── DatabaseUnavailable · DatabaseTooOld · DatabaseReadOnly · NotMigrated · MigrationNewer
@@ -204,6 +205,22 @@ class WrongLaneState(WrongState):
 
 class RoleRequired(JobWardenError):
     """{actor} has the role {role} and may not {what}: that needs the role {needed}."""
+
+
+class AccessRefused(JobWardenError, ValueError):
+    """The {kind} {name!r} cannot be like that: {rule}."""
+
+
+class NameTaken(JobWardenError):
+    """There is a {kind} {name!r} already: choose another name."""
+
+
+class TokenNotFound(JobWardenError, LookupError):
+    """No token has the name or id {name!r}: check it with `jobwarden token list`."""
+
+
+class UserNotFound(JobWardenError, LookupError):
+    """No user has the name {name!r}: check it with `jobwarden user list`."""
 
 
 class WorkerNotLive(JobWardenError):

@@ -15,6 +15,8 @@ from importlib.metadata import version
 import click
 
 from jobwarden.cli import (
+    access,
+    audit,
     batches,
     demo,
     doctor,
@@ -57,7 +59,24 @@ def group(context: click.Context, app: str | None, debug: bool) -> None:
     context.obj = Opening(app, debug)
 
 
-for module in (init, demo, doctor, roles, schema, read, operate, lanes, batches, schedules, history, health, serve):
+_MODULES = (
+    init,
+    demo,
+    doctor,
+    roles,
+    serve,
+    schema,
+    read,
+    operate,
+    lanes,
+    batches,
+    schedules,
+    history,
+    health,
+    audit,
+    access,
+)
+for module in _MODULES:
     for command in module.COMMANDS:
         group.add_command(command)
 

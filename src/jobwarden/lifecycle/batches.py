@@ -11,9 +11,10 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+from jobwarden.domain.audit import Action
 from jobwarden.domain.dag import Node, below
 from jobwarden.domain.draft import Draft
-from jobwarden.domain.orders import Answer, Order
+from jobwarden.domain.orders import Answer, By, Order
 from jobwarden.domain.recovery import Backoff
 from jobwarden.domain.states import Actor, BatchState, JobState
 from jobwarden.domain.verdict import Policy
@@ -22,6 +23,7 @@ from jobwarden.lifecycle.advance import BITE, hold_on, sweep
 from jobwarden.lifecycle.enqueue import enqueue, row_of
 from jobwarden.lifecycle.operate import carry_out
 from jobwarden.store import batches, edges, holds
+from jobwarden.store.audit import record_act
 from jobwarden.store.database import Database, Transaction, Writer
 from jobwarden.store.ids import new_id
 
@@ -96,6 +98,7 @@ def cancel_batch(
     reason: str | None,
     actor_id: str | None,
     told: Callable[[int], None] = lambda number: None,
+    address: str | None = None,
 ) -> int:
     """Call a batch off with all of its members, finalizers included, in bites; gives how many were called off at once.
 
@@ -103,7 +106,8 @@ def cancel_batch(
     `BatchNotFound`, or `WrongBatchState` if all of it is over. Should this process die on the way, workers go on.
     """
     batch_id = _whole(batch_id)
-    database.attempt(lambda transaction: _call_off(transaction, batch_id, reason, actor_id), pause=_pause)
+    by = By(actor_id, reason, address=address)
+    database.attempt(lambda transaction: _call_off(transaction, batch_id, by), pause=_pause)
     total = 0
     for wait in (False, True):  # whoever advances may be sweeping too: what it holds is waited for in the end
         swept = BITE
@@ -115,15 +119,18 @@ def cancel_batch(
     return total
 
 
-def _call_off(transaction: Transaction, batch_id: str, reason: str | None, actor_id: str | None) -> None:
+def _call_off(transaction: Transaction, batch_id: str, by: By) -> None:
     row = _locked(transaction, batch_id)
     if row.state == BatchState.CANCELED:
         return  # by this very call, if the answer of its commit was lost
     if row.finished_at is not None:
         raise WrongBatchState(id=batch_id, state=row.state, action="cancel", needed="running, or failed with members")
-    if row.state == BatchState.RUNNING:
-        batches.move(transaction, batch_id, BatchState.RUNNING, BatchState.CANCELED, Actor.OPERATOR, actor_id, reason)
+    after = BatchState(row.state)
+    if after is BatchState.RUNNING:
+        batches.move(transaction, batch_id, after, BatchState.CANCELED, Actor.OPERATOR, by.actor, by.reason)
+        after = BatchState.CANCELED
     batches.leave_turn(transaction, batch_id)
+    record_act(transaction, Action.BATCH_CANCEL, batch_id, by, {"state": row.state}, {"state": after.value})
 
 
 def retry_batch(
@@ -149,7 +156,7 @@ def retry_batch(
         if start is not None:
             chosen = _from(transaction, batch_id, start)
             failed = [job_id for job_id in failed if job_id in chosen]
-    return carry_out(database, order, failed, sleep)
+    return carry_out(database, order, failed, sleep, batch_id)
 
 
 def hold_batch(
@@ -158,6 +165,7 @@ def hold_batch(
     reason: str | None,
     actor_id: str | None,
     told: Callable[[int], None] = lambda number: None,
+    address: str | None = None,
 ) -> int:
     """Have no member of a batch start until it is released; gives how many it reached, those that run included.
 
@@ -166,7 +174,8 @@ def hold_batch(
     called off. Should this process die on the way, workers go on.
     """
     batch_id, hold_id = _whole(batch_id), new_id()
-    hold_id = database.attempt(lambda t: _hold(t, batch_id, hold_id, reason, actor_id), pause=_pause)
+    by = By(actor_id, reason, address=address)
+    hold_id = database.attempt(lambda t: _hold(t, batch_id, hold_id, by), pause=_pause)
     total, reached = 0, [holds.FIRST]
     while reached:
         bite = partial(_hold_more, batch_id=batch_id, hold_id=hold_id, last=reached[-1])
@@ -176,7 +185,7 @@ def hold_batch(
     return total
 
 
-def _hold(transaction: Transaction, batch_id: str, hold_id: str, reason: str | None, actor_id: str | None) -> str:
+def _hold(transaction: Transaction, batch_id: str, hold_id: str, by: By) -> str:
     row = _locked(transaction, batch_id)
     state = BatchState(row.state)
     if row.finished_at is not None or state is BatchState.CANCELED:
@@ -184,12 +193,18 @@ def _hold(transaction: Transaction, batch_id: str, hold_id: str, reason: str | N
     if row.hold_id == hold_id:
         return hold_id  # by this very call, if the answer of its commit was lost
     told = {"wish": "hold", **({"before_by": row.held_by} if row.hold_id else {})}
-    batches.note(transaction, batch_id, state, Actor.OPERATOR, actor_id, reason, told)
-    if row.hold_id is not None:
-        return str(row.hold_id)
-    holds.begin(transaction, batch_id, hold_id, actor_id, reason)
-    batches.leave_turn(transaction, batch_id)
-    return hold_id
+    batches.note(transaction, batch_id, state, Actor.OPERATOR, by.actor, by.reason, told)
+    held = {"state": state.value, "held": True, "held_by": row.held_by if row.hold_id else by.actor}
+    if row.hold_id is None:
+        holds.begin(transaction, batch_id, hold_id, by.actor, by.reason)
+        batches.leave_turn(transaction, batch_id)
+    record_act(transaction, Action.BATCH_HOLD, batch_id, by, _holding(row), held)
+    return str(row.hold_id or hold_id)
+
+
+def _holding(row: Any) -> dict[str, Any]:
+    """Whether a batch is held, and by whom, for the audit."""
+    return {"state": row.state, "held": row.hold_id is not None, "held_by": row.held_by}
 
 
 def _hold_more(transaction: Transaction, batch_id: str, hold_id: str, last: str) -> list[str]:
@@ -197,20 +212,21 @@ def _hold_more(transaction: Transaction, batch_id: str, hold_id: str, last: str)
     return hold_on(transaction, row, last, _HELD_AT_ONCE) if row.hold_id == hold_id else []
 
 
-def release_batch(database: Database, batch_id: str, reason: str | None, actor_id: str | None) -> None:
+def release_batch(
+    database: Database, batch_id: str, reason: str | None, actor_id: str | None, address: str | None = None
+) -> None:
     """Let the members of a held batch start again; workers free them, in bites.
 
     Raises `BatchNotFound`, or `WrongBatchState` if it is not held.
     """
     batch_id = _whole(batch_id)
     released: list[str] = []
-    database.attempt(lambda transaction: _release(transaction, batch_id, reason, actor_id, released), pause=_pause)
+    by = By(actor_id, reason, address=address)
+    database.attempt(lambda transaction: _release(transaction, batch_id, by, released), pause=_pause)
     database.announce()
 
 
-def _release(
-    transaction: Transaction, batch_id: str, reason: str | None, actor_id: str | None, released: list[str]
-) -> None:
+def _release(transaction: Transaction, batch_id: str, by: By, released: list[str]) -> None:
     """``released`` remembers what this call has released, should the answer of its commit be lost."""
     row = _locked(transaction, batch_id)
     if row.hold_id is None:
@@ -220,7 +236,9 @@ def _release(
     released[:] = [row.hold_id]
     holds.end(transaction, batch_id, row.hold_id)
     told = {"wish": "release", "before_by": row.held_by}
-    batches.note(transaction, batch_id, BatchState(row.state), Actor.OPERATOR, actor_id, reason, told)
+    batches.note(transaction, batch_id, BatchState(row.state), Actor.OPERATOR, by.actor, by.reason, told)
+    after = {"state": row.state, "held": False, "held_by": None}
+    record_act(transaction, Action.BATCH_RELEASE, batch_id, by, _holding(row), after)
 
 
 def _from(transaction: Transaction, batch_id: str, key: str) -> set[str]:

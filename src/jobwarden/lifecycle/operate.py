@@ -17,11 +17,13 @@ from uuid import UUID
 
 from sqlalchemy import Row, bindparam, false, func, literal_column, null, select, true, update
 
+from jobwarden.domain.audit import Action
 from jobwarden.domain.claims import Purpose
-from jobwarden.domain.orders import Answer, Order, Verb, Verdict
+from jobwarden.domain.orders import Answer, By, Order, Verb, Verdict
 from jobwarden.domain.recovery import Backoff
 from jobwarden.domain.states import LIVE_WORKER, Actor, JobState, WorkerState
 from jobwarden.errors import JobNotFound, WorkerNotFound, WorkerNotLive
+from jobwarden.store.audit import record_act
 from jobwarden.store.database import Database, Id, Transaction, encode, now, rows
 from jobwarden.store.ids import new_ids
 from jobwarden.store.jobs import bear_again
@@ -101,15 +103,17 @@ def carry_out(
     order: Order,
     job_ids: Iterable[str],
     sleep: Callable[[float], None] = time.sleep,
+    batch_id: str | None = None,
 ) -> list[Answer]:
     """Carry an order out on many jobs, at most 500 to a transaction, and answer for each in their order.
 
     A transaction is repeated after a conflict or a lost connection, and what it had done already is not done twice.
+    ``batch_id``: the jobs are members that failed of a batch which is retried as a whole; the audit says so.
     """
     wanted = list(dict.fromkeys(job_ids))
     answers: list[Answer] = []
     for begin in range(0, len(wanted), BITE):
-        bite = _Bite(order, wanted[begin : begin + BITE])
+        bite = _Bite(order, wanted[begin : begin + BITE], batch_id)
         answers += database.attempt(bite.write, pause=lambda n: sleep(Backoff(0.02, 4, 1.2).delay(n, random.random())))
     if any(answer.new or answer.state is JobState.QUEUED for answer in answers if answer.refused is None):
         database.announce()
@@ -119,7 +123,8 @@ def carry_out(
 class _Bite:
     """Some jobs of one order, with the name and the new ids that it keeps when it is written again."""
 
-    def __init__(self, order: Order, job_ids: Sequence[str]) -> None:
+    def __init__(self, order: Order, job_ids: Sequence[str], batch_id: str | None = None) -> None:
+        self._batch_id = batch_id
         key, *fresh = new_ids(1 + len(job_ids))
         self._order, self._ids, self._key = order, job_ids, key
         self._born = dict(zip(job_ids, fresh, strict=True))
@@ -129,7 +134,8 @@ class _Bite:
         again, self._tried = self._tried, True
         done = _done_already(transaction, self._ids, self._key) if again else {}
         left = [job_id for job_id in self._ids if job_id not in done]
-        fresh = {answer.id: answer for answer in obey(transaction, self._order, left, self._born, self._key)}
+        answers = obey(transaction, self._order, left, self._born, self._key, self._batch_id)
+        fresh = {answer.id: answer for answer in answers}
         return [done.get(job_id) or fresh[job_id] for job_id in self._ids]
 
 
@@ -139,10 +145,12 @@ def obey(
     job_ids: Sequence[str],
     born: Mapping[str, str] | None = None,
     key: str | None = None,
+    batch_id: str | None = None,
 ) -> list[Answer]:
     """Carry an order out on jobs as one set, inside the caller's transaction; one answer for each, in their order.
 
-    ``born`` gives the ids of the jobs to be (`Verb.RERUN`); ``key`` names the order in the ledger.
+    ``born`` gives the ids of the jobs to be (`Verb.RERUN`); ``key`` names the order in the ledger. What was granted is
+    one row of the audit: of the job, of the set, or of the batch ``batch_id`` that is retried.
     """
     born = born or dict(zip(job_ids, new_ids(len(job_ids)), strict=True))
     found = _lock(transaction, job_ids)
@@ -150,10 +158,42 @@ def obey(
     granted = [found[answer.id] for answer in answers if answer.refused is None]
     if order.verb is Verb.RERUN:
         _rerun(transaction, order, granted, born, key)
-        return answers
-    _wish(transaction, order, [row for row in granted if row.state == JobState.RUNNING], key)
-    _move(transaction, order, [row for row in granted if row.state != JobState.RUNNING], key)
+    else:
+        _wish(transaction, order, [row for row in granted if row.state == JobState.RUNNING], key)
+        _move(transaction, order, [row for row in granted if row.state != JobState.RUNNING], key)
+    fresh = {_whole(job_id): new for job_id, new in born.items()}
+    changes = {row.id: _change(order, row, fresh.get(row.id)) for row in granted}
+    if changes:
+        _audit(transaction, order, changes, batch_id)
     return answers
+
+
+def _change(order: Order, row: Row[Any], new: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a job is before and after, for the audit."""
+    before, after = {"state": row.state}, {"state": str(_target(order, row))}
+    if row.state == JobState.RUNNING:
+        return {**before, "wish": row.cancel_mode}, {**after, "wish": order.verb.value}
+    if order.verb is Verb.RERUN:
+        after["new"] = str(new)
+    return before, after
+
+
+def _audit(
+    transaction: Transaction,
+    order: Order,
+    changes: Mapping[str, tuple[dict[str, Any], dict[str, Any]]],
+    batch_id: str | None,
+) -> None:
+    words = {"force": order.force or None, "attempts": order.attempts, "verdict": order.verdict and str(order.verdict)}
+    said = {key: value for key, value in words.items() if value is not None}
+    if batch_id is None and len(changes) == 1:
+        [(job_id, (before, after))] = changes.items()
+        record_act(transaction, Action(f"job.{order.verb}"), job_id, order.by, before, {**after, **said})
+        return
+    befores = {job_id: before for job_id, (before, _) in changes.items()}
+    afters = {job_id: after for job_id, (_, after) in changes.items()}
+    action = Action(f"job.{order.verb}") if batch_id is None else Action.BATCH_RETRY
+    record_act(transaction, action, batch_id, order.by, {"jobs": befores}, {"jobs": afters, **said})
 
 
 _asked = rows("asked", job_id="id")
@@ -379,7 +419,13 @@ _ask_worker = (
 )
 
 
-def drain(transaction: Transaction, worker_id: str, reason: str | None, actor_id: str | None) -> WorkerState:
+def drain(
+    transaction: Transaction,
+    worker_id: str,
+    reason: str | None,
+    actor_id: str | None,
+    address: str | None = None,
+) -> WorkerState:
     """Ask a worker to take no more jobs and to end when those that it has are over; gives the state it is in now.
 
     It obeys with its next heartbeat. Who asked first stays in its row; every asking is in the ledger. Raises
@@ -396,4 +442,6 @@ def drain(transaction: Transaction, worker_id: str, reason: str | None, actor_id
     context = {"wish": DRAIN, "worker": row.id, **({"before": row.wish} if row.wish else {})}
     said = {"level": "worker", "state": row.state, "reason": order.reason, "context": json.dumps(context)}
     note(transaction, [said], Actor.OPERATOR, order.actor)
+    by, before = By(actor_id, reason, address=address), {"state": row.state, "wish": row.wish}
+    record_act(transaction, Action.WORKER_DRAIN, row.id, by, before, {"state": row.state, "wish": DRAIN})
     return WorkerState(row.state)

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from itertools import islice, takewhile
 from typing import Any
 
+from jobwarden.domain.audit import Action as Act
 from jobwarden.domain.occurrences import LATE_AFTER, Action, Overlap
 from jobwarden.domain.orders import By
 from jobwarden.domain.schedule import (
@@ -30,6 +31,7 @@ from jobwarden.errors import ScheduleNotFound, ScheduleRefused
 from jobwarden.lifecycle.enqueue import insert_rows
 from jobwarden.lifecycle.evaluate import evaluate_rows, job_of
 from jobwarden.store import schedules as store
+from jobwarden.store.audit import record_act
 from jobwarden.store.database import Transaction, instant
 from jobwarden.store.ids import new_id, new_ids
 from jobwarden.store.schema import RUNS, WAITS
@@ -94,7 +96,9 @@ def _made(transaction: Transaction, definition: Definition, wanted: Mapping[str,
     given = {**wanted, "enabled": definition.enabled, "last_evaluated_at": begin, "next_due_at": due}
     store.store(transaction, schedule_id, given)
     said = {key: value for key, value in wanted.items() if value not in (None, {}, [])}
-    _note(transaction, schedule_id, definition.name, by, None, _word(definition.enabled), {"made": said})
+    word = _word(definition.enabled)
+    _note(transaction, schedule_id, definition.name, by, None, word, {"made": said})
+    record_act(transaction, Act.SCHEDULE_PUT, definition.name, _author(by, wanted), None, {"state": word, **said})
     return True
 
 
@@ -119,7 +123,15 @@ def _edited(
     store.store(transaction, row.id, given)
     told = {"changes": {key: [_plain(row, key), wanted[key]] for key in changes}}
     _note(transaction, row.id, row.name, by, _word(enabled), _word(enabled or returns), told)
+    before = {"state": _word(enabled), **{key: _plain(row, key) for key in changes}}
+    after = {"state": _word(enabled or returns), **{key: wanted[key] for key in changes}}
+    record_act(transaction, Act.SCHEDULE_PUT, row.name, _author(by, wanted), before, after)
     return True
+
+
+def _author(by: By, wanted: Mapping[str, Any]) -> By:
+    """Who acts, for the audit: what code declares is the application's, whichever daemon brings it."""
+    return By(wanted["owner"], by.reason, by.kind) if by.kind is Actor.SCHEDULER else by
 
 
 def _if_due(transaction: Transaction, row: Any) -> list[Any]:
@@ -189,6 +201,8 @@ def _dropped(transaction: Transaction, name: str, owner: str, by: By) -> bool:
     store.store(transaction, row.id, given)
     store.call_off(transaction, row.id, why)
     _note(transaction, row.id, name, By(by.actor, why, by.kind), _ENABLED, _DISABLED, {"dropped": True})
+    said = By(owner, why, by.kind)
+    record_act(transaction, Act.SCHEDULE_DROP, name, said, {"state": _ENABLED}, {"state": _DISABLED, "dropped": True})
     return True
 
 
@@ -208,6 +222,8 @@ def enable(transaction: Transaction, name: str, by: By, backfill: bool = False) 
     given = {"enabled": True, "last_evaluated_at": begin, "next_due_at": due_at(timing, name, begin)}
     store.store(transaction, row.id, {**given, "last_error": None, "failures": 0, "dropped_at": None})
     _note(transaction, row.id, name, by, _DISABLED, _ENABLED, {"backfill": backfill})
+    after = {"state": _ENABLED, "backfill": backfill}
+    record_act(transaction, Act.SCHEDULE_ENABLE, name, by, {"state": _DISABLED}, after)
     return True
 
 
@@ -219,6 +235,8 @@ def disable(transaction: Transaction, name: str, by: By) -> bool:
     store.store(transaction, row.id, {"enabled": False, "next_due_at": None})
     called_off = store.call_off(transaction, row.id, "the schedule was disabled before its turn came")
     _note(transaction, row.id, name, by, _ENABLED, _DISABLED, {"called_off": called_off})
+    after = {"state": _DISABLED, "called_off": called_off}
+    record_act(transaction, Act.SCHEDULE_DISABLE, name, by, {"state": _ENABLED}, after)
     return True
 
 
@@ -230,6 +248,8 @@ def remove(transaction: Transaction, name: str, by: By) -> None:
         raise ScheduleRefused(name=name, rule=rule, way_out="take it out there, or disable it")
     _note(transaction, row.id, name, by, _word(bool(row.enabled)), "removed", {})
     store.remove(transaction, row.id)
+    before = {"state": _word(bool(row.enabled)), "job": row.job, "kind": row.kind, "source": row.source}
+    record_act(transaction, Act.SCHEDULE_REMOVE, name, by, before, {"state": "removed"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +277,7 @@ def run_now(transaction: Transaction, name: str, by: By, ask: Ask | None = None)
     insert_rows(transaction, [job_of(row, ask.job_id, now, created_by=by.actor)])
     word = _word(bool(row.enabled))
     _note(transaction, row.id, name, by, word, word, {"run_now": ask.job_id})
+    record_act(transaction, Act.SCHEDULE_RUN, name, by, {"state": word}, {"state": word, "job_id": ask.job_id})
     return ask.job_id
 
 
@@ -285,6 +306,9 @@ def backfill(transaction: Transaction, name: str, begin: datetime, end: datetime
     told = Backfilled(len(fresh) + len(again), len(moments) - len(fresh) - len(again))
     context = {"backfill": [begin.isoformat(), end.isoformat()], "made": told.made, "there": told.there}
     _note(transaction, row.id, name, by, _word(bool(row.enabled)), _word(bool(row.enabled)), context)
+    if told.made:  # a repetition of what was committed makes none
+        word = _word(bool(row.enabled))
+        record_act(transaction, Act.SCHEDULE_BACKFILL, name, by, {"state": word}, {"state": word, **context})
     return told
 
 

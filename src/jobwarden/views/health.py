@@ -20,6 +20,7 @@ from jobwarden.domain.report import Outcome
 from jobwarden.domain.states import ENDED, IN_FLIGHT, LIVE_WORKER, WAITING, Actor, AttemptState, JobState
 from jobwarden.store.database import Transaction, age, encode, rows
 from jobwarden.store.schema import attempts, counters, events, jobs, logs, workers
+from jobwarden.views.audit import of_audit
 from jobwarden.views.health_batches import of_batches
 from jobwarden.views.health_schedules import of_schedules
 from jobwarden.views.rows import in_states
@@ -45,6 +46,7 @@ def check(transaction: Transaction, deep: bool = False, silence: float = 10.0) -
     _take(found, _unkillable(transaction))
     _take(found, of_batches(transaction, deep))
     _take(found, of_schedules(transaction))
+    _take(found, of_audit(transaction))
     _take(found, _miscounted(transaction) if deep else _running_miscounted(transaction, found))
     return [finding for findings in found.values() for finding in findings]
 

@@ -1,0 +1,63 @@
+"""Tokens and users as rows: of a token only the SHA-256, of a password only what argon2 made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Table, bindparam, insert, or_, select, update
+
+from jobwarden.store.database import Id, Transaction, after, now
+from jobwarden.store.schema import tokens, users
+
+_TOUCH_AFTER = 60.0
+_live = (
+    select(tokens.c.name, tokens.c.role)
+    .where(tokens.c.hash == bindparam("hash"), tokens.c.revoked_at.is_(None))
+    .where(or_(tokens.c.expires_at.is_(None), tokens.c.expires_at > now()))
+)
+_touch = (
+    update(tokens)
+    .where(tokens.c.hash == bindparam("secret_hash"))
+    .where(or_(tokens.c.last_used_at.is_(None), tokens.c.last_used_at < after(-_TOUCH_AFTER)))
+    .values(last_used_at=now())
+)
+
+
+def live_token(transaction: Transaction, secret_hash: str) -> Any:
+    """Name and role of the token with this hash that is neither expired nor revoked, or None."""
+    return transaction.execute(_live, hash=secret_hash).one_or_none()
+
+
+def touch_token(transaction: Transaction, secret_hash: str) -> None:
+    """Write down that it was used, unless that was within the last minute."""
+    transaction.execute(_touch, secret_hash=secret_hash)
+
+
+def listed(transaction: Transaction, table: Table) -> list[Any]:
+    """All rows of tokens or users, by name."""
+    return list(transaction.execute(select(table).order_by(table.c.name)))
+
+
+def named(transaction: Transaction, table: Table, name: str, lock: bool = True) -> Any:
+    """The row with this name, or None."""
+    query = select(table).where(table.c.name == bindparam("given"))
+    return transaction.execute(query.with_for_update() if lock else query, given=name).one_or_none()
+
+
+def token_by_id(transaction: Transaction, token_id: str) -> Any:
+    """The token with this whole id, or None; held until the commit."""
+    query = select(tokens).where(tokens.c.id == bindparam("given", type_=Id)).with_for_update()
+    return transaction.execute(query, given=token_id).one_or_none()
+
+
+def add(transaction: Transaction, table: Table, row: Mapping[str, Any]) -> None:
+    """A new row, made now."""
+    moments = {"created_at": now(), **({"updated_at": now()} if table is users else {})}
+    transaction.execute(insert(table).values({**row, **moments}))
+
+
+def change(transaction: Transaction, table: Table, row_id: str, given: Mapping[str, Any]) -> None:
+    """Give a row other values."""
+    moments = {"updated_at": now()} if table is users else {}
+    transaction.execute(update(table).where(table.c.id == row_id).values({**given, **moments}))
