@@ -102,6 +102,11 @@ def tokens(transaction: Transaction) -> list[TokenLine]:
     return [_token_line(row) for row in store.listed(transaction, token_table)]
 
 
+def is_configured(transaction: Transaction) -> bool:
+    """Whether there is any token or user, so that nobody is to be let in without credentials."""
+    return store.anybody(transaction)
+
+
 def authenticate(transaction: Transaction, secret: str) -> Principal | None:
     """Who has this secret; None if nobody has, or if the token is expired or revoked. Only reads."""
     row = store.live_token(transaction, _hash(secret)) if secret.startswith(PREFIX) else None

@@ -10,15 +10,18 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from jobwarden.domain.audit import Action
 from jobwarden.domain.orders import By
 from jobwarden.errors import InvalidOption, WrongLaneState
 from jobwarden.store import lanes
+from jobwarden.store.audit import record_act
 from jobwarden.store.database import Transaction, now
 from jobwarden.store.ledger import note
 
 _LONGEST = 100
 _MOST = 1_000_000
 _OPEN, _PAUSED = "open", "paused"
+_ACTIONS = {"pause": Action.LANE_PAUSE, "resume": Action.LANE_RESUME, "cap": Action.LANE_CAP}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,7 @@ def _changed(transaction: Transaction, row: Any, by: By, wish: str, given: dict[
     state = _PAUSED if after.paused else _OPEN
     said = {"level": "lane", "state": state, "reason": by.reason, "context": json.dumps(context)}
     note(transaction, [said], by.kind, by.actor)
+    record_act(transaction, _ACTIONS[wish], row.name, by, _said(before), _said(after))
     return after
 
 

@@ -7,6 +7,7 @@ change goes through the same verbs as the application's own code, with their nam
 from __future__ import annotations
 
 from jobwarden.app import JobWarden
+from jobwarden.service.access import Access
 from jobwarden.service.batches import Batches
 from jobwarden.service.fleet import Fleet
 from jobwarden.service.jobs import Jobs
@@ -21,9 +22,9 @@ class Service:
     def __init__(self, app: JobWarden) -> None:
         self.app = app
         self.jobs, self.batches = Jobs(app), Batches(app)
-        self.schedules, self.fleet = Schedules(app), Fleet(app)
+        self.schedules, self.fleet, self.access = Schedules(app), Fleet(app), Access(app)
 
     @property
-    def parts(self) -> tuple[Jobs, Batches, Schedules, Fleet]:
+    def parts(self) -> tuple[Jobs, Batches, Schedules, Fleet, Access]:
         """All parts."""
-        return self.jobs, self.batches, self.schedules, self.fleet
+        return self.jobs, self.batches, self.schedules, self.fleet, self.access

@@ -73,21 +73,29 @@ class Batches(Part):
     def cancel(self, principal: Principal, batch_id: str, reason: str | None) -> views.BatchLine:
         """Call it off with all its members."""
         return self._done(
-            principal, batch_id, lambda whole: verbs.cancel_batch(self._database, whole, reason, principal.actor)
+            principal,
+            batch_id,
+            lambda whole: verbs.cancel_batch(self._database, whole, reason, principal.actor, address=principal.address),
         )
 
     @needs(OPERATOR, "hold batches")
     def hold(self, principal: Principal, batch_id: str, reason: str | None) -> views.BatchLine:
         """Have no more of it start."""
         return self._done(
-            principal, batch_id, lambda whole: verbs.hold_batch(self._database, whole, reason, principal.actor)
+            principal,
+            batch_id,
+            lambda whole: verbs.hold_batch(self._database, whole, reason, principal.actor, address=principal.address),
         )
 
     @needs(OPERATOR, "release batches")
     def release(self, principal: Principal, batch_id: str, reason: str | None) -> views.BatchLine:
         """Let it go on."""
         return self._done(
-            principal, batch_id, lambda whole: verbs.release_batch(self._database, whole, reason, principal.actor)
+            principal,
+            batch_id,
+            lambda whole: verbs.release_batch(
+                self._database, whole, reason, principal.actor, address=principal.address
+            ),
         )
 
     @needs(OPERATOR, "retry batches")

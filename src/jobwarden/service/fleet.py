@@ -78,7 +78,9 @@ class Fleet(Part):
     def drain(self, principal: Principal, worker: str, reason: str | None) -> WorkerState:
         """Ask a worker to take no more. Raises `WorkerNotFound`, `AmbiguousId` or `WorkerNotLive`."""
         whole = self._read(lambda transaction: find_worker(transaction, worker))
-        return self._write(lambda transaction: operate.drain(transaction, whole, reason, principal.actor))
+        return self._write(
+            lambda transaction: operate.drain(transaction, whole, reason, principal.actor, principal.address)
+        )
 
     @needs(VIEWER, "see lanes")
     def lanes(self, principal: Principal) -> list[LaneView]:

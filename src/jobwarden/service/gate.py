@@ -12,12 +12,14 @@ from jobwarden.app import JobWarden
 from jobwarden.domain.access import Principal, Role
 from jobwarden.domain.orders import By
 from jobwarden.domain.recovery import Backoff
+from jobwarden.domain.redact import Redactor
+from jobwarden.service.redaction import redacted
 from jobwarden.store.database import Database, Transaction
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
-S = TypeVar("S")
+S = TypeVar("S", bound="Part")
 
 
 def needs(
@@ -28,7 +30,7 @@ def needs(
     def gated(method: Callable[Concatenate[S, Principal, P], R]) -> Callable[Concatenate[S, Principal, P], R]:
         def call(self: S, principal: Principal, /, *args: P.args, **kwargs: P.kwargs) -> R:
             principal.require(role, what)
-            return method(self, principal, *args, **kwargs)
+            return self.shown_to(principal, method(self, principal, *args, **kwargs))
 
         functools.update_wrapper(call, method)
         call.needs = role  # type: ignore[attr-defined]
@@ -44,6 +46,7 @@ class Part:
         self._app = app
         self._database: Database = app.database
         self._silence = app.settings.silence
+        self._redactor, self._sees_all = Redactor(app.settings.redact), Role(app.settings.redact_below)
 
     @classmethod
     def gated(cls) -> Iterator[tuple[str, Role]]:
@@ -51,6 +54,10 @@ class Part:
         for name, method in vars(cls).items():
             if (role := getattr(method, "needs", None)) is not None:
                 yield name, role
+
+    def shown_to(self, principal: Principal, answer: T) -> T:
+        """An answer as somebody may see it."""
+        return answer if principal.role.covers(self._sees_all) else redacted(self._redactor, answer)
 
     def _read(self, work: Callable[[Transaction], T]) -> T:
         """What ``work`` reads. Raises `DatabaseUnavailable` where the database cannot be used now."""

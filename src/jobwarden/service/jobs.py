@@ -10,7 +10,8 @@ from jobwarden.domain.access import Principal, Role
 from jobwarden.domain.orders import Answer, Order, Verb, Verdict
 from jobwarden.errors import ArtifactNotFound, InvalidOption, JobWardenError
 from jobwarden.lifecycle import operate
-from jobwarden.service.gate import Part, needs
+from jobwarden.service.gate import Part, by, needs
+from jobwarden.store.audit import record_enqueued
 from jobwarden.views import explain as explaining
 from jobwarden.views import jobs as views
 from jobwarden.views import logs as log_views
@@ -64,6 +65,7 @@ class Jobs(Part):
     ) -> Enqueued:
         """Enqueue one by its registered name; checked as everywhere."""
         handle = self._app.enqueue(job, params, **{"created_by": principal.actor, **options})
+        self._told(principal, [handle.id] if handle.created else [])
         return Enqueued(handle.id, handle.created)
 
     @needs(OPERATOR, "enqueue jobs")
@@ -81,8 +83,12 @@ class Jobs(Part):
             except JobWardenError as error:
                 error.facts["index"] = place
                 raise
-        handles = self._app.enqueue_many(bound)
+        handles = list(self._app.enqueue_many(bound))
+        self._told(principal, [handle.id for handle in handles if handle.created])
         return [Enqueued(handle.id, handle.created) for handle in handles]
+
+    def _told(self, principal: Principal, ids: Sequence[str]) -> None:
+        self._write(lambda transaction: record_enqueued(transaction, ids, by(principal, None)))
 
     @needs(VIEWER, "see which jobs there are")
     def registered(self, principal: Principal) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Table, bindparam, insert, or_, select, update
+from sqlalchemy import Table, bindparam, exists, insert, or_, select, update
 
 from jobwarden.store.database import Id, Transaction, after, now
 from jobwarden.store.schema import tokens, users
@@ -27,6 +27,19 @@ _touch = (
 def live_token(transaction: Transaction, secret_hash: str) -> Any:
     """Name and role of the token with this hash that is neither expired nor revoked, or None."""
     return transaction.execute(_live, hash=secret_hash).one_or_none()
+
+
+_anybody = select(
+    or_(
+        exists().where(tokens.c.revoked_at.is_(None)),
+        exists().where(users.c.disabled_at.is_(None)),
+    ).label("anybody")
+)
+
+
+def anybody(transaction: Transaction) -> bool:
+    """Whether there is a token that was not revoked, expired or not, or a user who is not disabled."""
+    return bool(transaction.execute(_anybody).scalar_one())
 
 
 def touch_token(transaction: Transaction, secret_hash: str) -> None:

@@ -1,14 +1,17 @@
 """Who asks: a client on this machine, a bearer of a token, or whoever the application says.
 
-Without credentials of any kind only loopback clients are served. What a page in a browser could send on somebody's
-behalf is refused by what it cannot forge: the Host header must name this machine, and what changes anything must come
-as JSON or with a header of its own, which another site's page cannot send without asking first.
+Without any token or user only loopback clients are served; with one, credentials are asked of everybody. What a page
+in a browser could send on somebody's behalf is refused by what it cannot forge: the Host header must name this
+machine, and what changes anything must come as JSON or with a header of its own, which another site's page cannot
+send without asking first.
 """
 
 from __future__ import annotations
 
 import inspect
 import ipaddress
+import math
+import time
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +20,8 @@ from fastapi import HTTPException, Request
 from starlette.concurrency import run_in_threadpool
 
 from jobwarden.domain.access import Principal, Role
+from jobwarden.domain.throttle import Throttle
+from jobwarden.service.access import Access
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -25,16 +30,37 @@ Told = Principal | Role | bool | str | None
 
 
 class Doorkeeper:
-    """Recognises who asks; ``auth`` is the application's own word, and replaces everything else."""
+    """Recognises who asks; ``auth`` is the application's own word, and replaces everything else.
 
-    def __init__(self, auth: Callable[..., Any] | None = None) -> None:
-        self._auth = auth
+    Who guesses at tokens is made to wait: at most ten wrong ones from an address in a minute.
+    """
+
+    def __init__(self, desk: Access, auth: Callable[..., Any] | None = None) -> None:
+        self._desk, self._auth = desk, auth
+        self._throttle = Throttle(most=10, window=60.0)
 
     async def __call__(self, request: Request) -> Principal:
         """Who it is. Raises 401 or 403."""
         if self._auth is not None:
             return await self._told(self._auth, request)
+        scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            return await self._bearer(secret.strip(), _address(request))
+        if await run_in_threadpool(self._desk.is_configured):
+            raise _unknown("A token is needed: Authorization: Bearer TOKEN.")
         return self._local(request)
+
+    async def _bearer(self, secret: str, address: str | None) -> Principal:
+        key, now = f"address:{address}", time.monotonic()
+        if (seconds := self._throttle.wait(now, key)) > 0:
+            detail = "Too many wrong tokens came from this address: wait."
+            raise HTTPException(429, detail, {"Retry-After": str(math.ceil(seconds))})
+        found = await run_in_threadpool(self._desk.recognise, secret, address)
+        if found is None:
+            self._throttle.failed(now, key)
+            raise _unknown("The token is not known, expired or revoked.")
+        self._throttle.succeeded(key)
+        return found
 
     async def _told(self, auth: Callable[..., Any], request: Request) -> Principal:
         """What the application says: a `Principal`, a role, or whether at all."""
@@ -61,6 +87,10 @@ class Doorkeeper:
         if request.method not in _SAFE and not _comes_from_a_program(request):
             raise HTTPException(403, f"What changes anything must be sent as JSON, or with the header {OWN_HEADER}.")
         return Principal("api:loopback", Role.ADMIN, address)
+
+
+def _unknown(detail: str) -> HTTPException:
+    return HTTPException(401, detail, {"WWW-Authenticate": "Bearer"})
 
 
 def _host(request: Request) -> str | None:

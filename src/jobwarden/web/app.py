@@ -14,7 +14,7 @@ from jobwarden.app import JobWarden
 from jobwarden.errors import JobWardenError
 from jobwarden.service import Service
 from jobwarden.views.metrics import CONTENT_TYPE
-from jobwarden.web import batches, fleet, jobs, problems, schedules
+from jobwarden.web import batches, fleet, jobs, problems, schedules, tokens
 from jobwarden.web.access import Doorkeeper
 from jobwarden.web.guards import Guards
 
@@ -36,10 +36,11 @@ def create_app(jw: JobWarden) -> FastAPI:
         redirect_slashes=False,
         generate_unique_id_function=_operation,
     )
-    app.state.service, app.state.doorkeeper = Service(jw), Doorkeeper(jw.auth)
+    service = Service(jw)
+    app.state.service, app.state.doorkeeper = service, Doorkeeper(service.access, jw.auth)
     app.add_middleware(Guards)
     problems.install(app)
-    for part in (jobs, batches, schedules, fleet):
+    for part in (jobs, batches, schedules, fleet, tokens):
         app.include_router(part.router, prefix="/api")
     _probes(app)
     return app

@@ -38,6 +38,7 @@ _WORDS = {
     409: "Its state does not allow it, or the id fits several",
     413: "The body is too large",
     422: "A value does not fit",
+    429: "Too many wrong credentials",
     500: "A fault of the server",
     503: "The database cannot be used now",
 }
@@ -53,5 +54,6 @@ def leads_to(status: int, body: str, parameter: str, *operations: str) -> dict[i
 def refusals(*more: int) -> dict[int | str, dict[str, Any]]:
     """What a route answers beside success."""
     return {
-        status: {"description": _WORDS[status], **_PROBLEM} for status in (400, 401, 403, 413, 422, 500, 503, *more)
+        status: {"description": _WORDS[status], **_PROBLEM}
+        for status in (400, 401, 403, 413, 422, 429, 500, 503, *more)
     }

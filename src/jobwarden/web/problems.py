@@ -27,6 +27,10 @@ RETRY_AFTER = "5"
 STATUSES: Sequence[tuple[type[Exception], int]] = (
     (errors.RoleRequired, 403),
     (errors.AmbiguousId, 409),
+    (errors.NameTaken, 409),
+    (errors.TokenNotFound, 404),
+    (errors.UserNotFound, 404),
+    (errors.AccessRefused, 422),
     (errors.UnknownJob, 422),
     (errors.MemberNotFound, 404),
     (errors.JobNotFound, 404),
