@@ -22,7 +22,7 @@ from jobwarden.domain.draft import Draft, Enqueued
 from jobwarden.domain.findings import Finding
 from jobwarden.domain.orders import Answer, Order
 from jobwarden.domain.states import WorkerState
-from jobwarden.errors import DatabaseReadOnly, DatabaseUnavailable, NotMigrated
+from jobwarden.errors import DatabaseReadOnly, DatabaseUnavailable
 from jobwarden.handle import Snapshot
 from jobwarden.hooks import Hooks, call_all
 from jobwarden.lane_clerk import LaneClerk
@@ -40,8 +40,6 @@ from jobwarden.views.snapshot import look
 Calls = Sequence[tuple[Bound, Terms]]
 T = TypeVar("T")
 W = TypeVar("W")
-_MIGRATE = "run `jobwarden migrate`"
-_UNMIGRATED = ("no such table", "no such column", "does not exist", "doesn't exist", "Unknown column")
 _MANY = 500  # jobs from which streaming beats one statement, though it takes a transaction of several
 _PAUSES = (0.02, 0.08, 0.3, 1.2)  # seconds between repetitions, before jitter
 
@@ -165,9 +163,7 @@ class Clerk:
                 raise DatabaseUnavailable(database=self.database, rule=rule, way_out=way_out) from error
             if fault is Fault.READ_ONLY:
                 raise DatabaseReadOnly(database=self.database, rule=rule, way_out="write to the primary") from error
-            if any(sign in rule for sign in _UNMIGRATED):
-                message = f"The database {self.database} lacks tables that this version needs ({rule}): {_MIGRATE}."
-                raise NotMigrated(message) from error
+            self.database.check_migrated(error)
             raise
 
 

@@ -96,6 +96,7 @@ class Factories:
                 "state": state.value,
                 "created_at": now,
                 "updated_at": now,
+                "finished_at": None if state is BatchState.RUNNING else now,
             } | columns
             _insert(transaction, schema.batches, row)
         return self.read(schema.batches, row["id"])
@@ -105,6 +106,11 @@ class Factories:
         with self.database.read() as transaction:
             found = transaction.connection.execute(sa.select(table).where(table.c.id == key)).mappings().one()
         return dict(found)
+
+    def count(self, table: sa.Table) -> int:
+        """How many rows there are."""
+        with self.database.read() as transaction:
+            return int(transaction.execute(sa.select(sa.func.count()).select_from(table)).scalar_one())
 
     def attempts_of(self, job_id: str) -> list[Values]:
         """A job's attempts, first to last."""

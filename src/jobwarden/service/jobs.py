@@ -10,6 +10,7 @@ from jobwarden.domain.access import Principal, Role
 from jobwarden.domain.orders import Answer, Order, Verb, Verdict
 from jobwarden.errors import ArtifactNotFound, InvalidOption, JobWardenError
 from jobwarden.lifecycle import operate
+from jobwarden.options import Bound
 from jobwarden.service.gate import Part, by, needs
 from jobwarden.store.audit import record_enqueued
 from jobwarden.views import explain as explaining
@@ -64,9 +65,7 @@ class Jobs(Part):
         self, principal: Principal, job: str, params: Mapping[str, Any], options: Mapping[str, Any]
     ) -> Enqueued:
         """Enqueue one by its registered name; checked as everywhere."""
-        handle = self._app.enqueue(job, params, **{"created_by": principal.actor, **options})
-        self._told(principal, [handle.id] if handle.created else [])
-        return Enqueued(handle.id, handle.created)
+        return self._enqueued(principal, [self._app.bind(job, params, **{"created_by": principal.actor, **options})])[0]
 
     @needs(OPERATOR, "enqueue jobs")
     def enqueue_many(
@@ -83,12 +82,15 @@ class Jobs(Part):
             except JobWardenError as error:
                 error.facts["index"] = place
                 raise
-        handles = list(self._app.enqueue_many(bound))
-        self._told(principal, [handle.id for handle in handles if handle.created])
-        return [Enqueued(handle.id, handle.created) for handle in handles]
+        return self._enqueued(principal, bound)
 
-    def _told(self, principal: Principal, ids: Sequence[str]) -> None:
-        self._write(lambda transaction: record_enqueued(transaction, ids, by(principal, None)))
+    def _enqueued(self, principal: Principal, calls: Sequence[Bound]) -> list[Enqueued]:
+        """The jobs and their row of the audit, in one transaction; not tried again, since that could enqueue twice."""
+        with self._database.answering(), self._database.write() as transaction:
+            handles = list(self._app.enqueue_many(calls, connection=transaction.connection))
+            record_enqueued(transaction, [handle.id for handle in handles if handle.created], by(principal, None))
+        self._database.announce()
+        return [Enqueued(handle.id, handle.created) for handle in handles]
 
     @needs(VIEWER, "see which jobs there are")
     def registered(self, principal: Principal) -> list[str]:

@@ -21,7 +21,7 @@ from sqlalchemy import Connection, CursorResult, Engine, Executable, Table, crea
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.dml import UpdateBase
 
-from jobwarden.errors import ConfigurationError, DatabaseReadOnly, DatabaseTooOld, DatabaseUnavailable
+from jobwarden.errors import ConfigurationError, DatabaseReadOnly, DatabaseTooOld, DatabaseUnavailable, NotMigrated
 from jobwarden.store import urls
 from jobwarden.store.dialects.facts import Facts, Fault, Limits, Server
 from jobwarden.store.dialects.mysql import MySQL
@@ -71,6 +71,7 @@ __all__ = [
 ]
 
 PREFIX = "jobwarden_"
+_UNMIGRATED = ("no such table", "no such column", "does not exist", "doesn't exist", "Unknown column")
 _QUIET = 0.01
 _PATIENT = 1.5  # who is in haste waits for a connection so much longer than for a lock
 _ENGINES: Mapping[str, Facts] = {facts.name: facts for facts in (SQLite(), PostgreSQL(), MySQL())}
@@ -260,15 +261,24 @@ class Database:
 
     @contextmanager
     def answering(self) -> Iterator[None]:
-        """Raises `DatabaseUnavailable` or `DatabaseReadOnly` for a fault that passes, not the driver's error."""
+        """Raises `DatabaseUnavailable` or `DatabaseReadOnly` for a fault that passes, and `NotMigrated` where tables
+        are missing, not the driver's error."""
         try:
             yield
         except DBAPIError as error:
             fault, rule = self.fault(error), " ".join(str(error.orig).split())
+            self.check_migrated(error)
             if not fault.transient:
                 raise
             kind = DatabaseReadOnly if fault is Fault.READ_ONLY else DatabaseUnavailable
             raise kind(database=self, rule=rule, way_out="wait until it takes writes, and start again") from error
+
+    def check_migrated(self, error: DBAPIError) -> None:
+        """Raises `NotMigrated` if that is what an error means."""
+        rule = " ".join(str(error.orig).split())
+        if any(sign in rule for sign in _UNMIGRATED):
+            message = f"The database {self} lacks tables that this version needs ({rule}): run `jobwarden migrate`."
+            raise NotMigrated(message) from error
 
     def fault(self, error: BaseException) -> Fault:
         """What kind of error this is."""

@@ -23,6 +23,7 @@ from jobwarden.errors import JobWardenError
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = "5"
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 #: The first that an error is an instance of counts.
 STATUSES: Sequence[tuple[type[Exception], int]] = (
     (errors.RoleRequired, 403),
@@ -105,11 +106,9 @@ def _http(request: Request, error: Exception) -> Response:
 
 def _allowed(request: Request) -> set[str]:
     """The methods that some route takes at this path."""
-    allowed: set[str] = set()
-    for route in request.app.routes:
-        methods = getattr(route, "methods", None)
-        if methods and route.matches(request.scope)[0] is not Match.NONE:
-            allowed |= methods
+    asked = ((method, {**request.scope, "method": method}) for method in _METHODS)
+    routes = request.app.routes
+    allowed = {method for method, scope in asked if any(route.matches(scope)[0] is Match.FULL for route in routes)}
     return allowed | ({"HEAD"} if "GET" in allowed else set())
 
 
