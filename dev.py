@@ -56,6 +56,7 @@ USAGE = """usage: python3 dev.py COMMAND [ARGUMENTS]
   demo [ARGUMENTS]  run `jobwarden demo`
   chaos [ARGUMENTS] run the kill campaign, see docs/how-to/chaos.md; --short runs all engines in five minutes
   soak [ARGUMENTS]  run the schedules' soak: many schedules under schedulers that are killed and frozen
+  fuzz [ARGUMENTS]  try thousands of odd requests on the API of a real server, see docs/how-to/chaos.md
   lint              ruff, mypy, import contracts, pyright
   check             what CI runs: lint, the short kill campaign, then test
   run PROGRAM ...   run a program of .venv
@@ -70,6 +71,7 @@ def main(words: Sequence[str]) -> int:
         "demo": demo,
         "chaos": chaos,
         "soak": soak,
+        "fuzz": fuzz,
         "lint": lint,
         "check": check,
         "run": run,
@@ -110,6 +112,12 @@ def soak(arguments: list[str]) -> int:
     """Run the schedules' soak; arguments go to it."""
     setup(arguments)
     return call([str(BIN / "python"), "-m", "chaos.soak", *arguments])
+
+
+def fuzz(arguments: list[str]) -> int:
+    """Fuzz the API; arguments go to the fuzzer."""
+    setup(arguments)
+    return call([str(BIN / "python"), "-m", "chaos.fuzz", *arguments])
 
 
 def lint(arguments: list[str]) -> int:

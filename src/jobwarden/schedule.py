@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
@@ -83,6 +84,39 @@ def define(name: str, when: str | datetime | None, call: Bound | None, given: Ma
         tags=dict(draft.tags),
         enabled=bool(given.get("enabled", True)),
     )
+
+
+def redefined(now: Definition, when: str | datetime | None, call: Bound | None, given: Mapping[str, Any]) -> Definition:
+    """A definition with what is given said anew, and all else as it was.
+
+    ``when`` or ``every`` replaces whatever said when it is due; a ``call`` comes with its own options. Raises
+    `ScheduleRefused`.
+    """
+    _check_words(now.name, given)
+    policies = {**_policies_of(now), **given}
+    if when is None and given.get("every") is None:
+        when, policies["every"] = now.timing.cron or now.timing.run_at, now.timing.every
+    if call is not None:
+        return define(now.name, when, call, policies)
+    timing, lane = checked(now.name, _timing(now.name, when, policies)), _option(now.name, "lane", policies["lane"])
+    return replace(now, timing=timing, rules=_rules(now.name, policies), lane=lane)
+
+
+def _policies_of(now: Definition) -> dict[str, Any]:
+    timing, rules = now.timing, now.rules
+    return {
+        "timezone": timing.zone,
+        "jitter": timing.jitter,
+        "starts_at": timing.starts_at,
+        "ends_at": timing.ends_at,
+        "exclude": timing.excluded,
+        "missed": rules.missed,
+        "overlap": rules.overlap,
+        "catch_up_window": rules.window,
+        "max_catch_up": rules.most,
+        "parked_counts": rules.parked_counts,
+        "lane": now.lane,
+    }
 
 
 def as_json(definitions: Iterable[Definition]) -> str:

@@ -22,12 +22,13 @@ from tests.support.jobs import build
 from tests.web.conftest import OWN, client_of, refused
 
 _OPERATORS = """
-    jobs_enqueue jobs_enqueue_many jobs_cancel jobs_stop jobs_retry jobs_restart jobs_rerun jobs_resolve jobs_act_on
+    jobs_enqueue jobs_cancel jobs_stop jobs_retry jobs_restart jobs_rerun jobs_resolve jobs_act_on
     jobs_act_on_matching batches_cancel batches_hold batches_release batches_retry schedules_run_now fleet_drain
     fleet_pause fleet_resume fleet_cap access_audit
 """
 _ADMINS = """
-    schedules_put schedules_remove schedules_enable schedules_disable schedules_backfill access_tokens
+    schedules_put schedules_create schedules_change schedules_remove schedules_enable schedules_disable
+    schedules_backfill access_tokens
     access_create_token access_revoke_token access_users access_verify
 """
 #: What may be done by whom beside reading, which every viewer may.
@@ -38,12 +39,13 @@ ACTS: dict[str, Role] = {
 }
 BODIES: dict[str, Any] = {
     "jobs_enqueue": {"job": "succeed"},
-    "jobs_enqueue_many": {"jobs": [{"job": "succeed"}]},
     "jobs_resolve": {"verdict": "ran", "reason": "seen"},
     "jobs_act_on": {"action": "cancel", "ids": ["0"]},
     "jobs_preview": {"lane": "nowhere"},
     "jobs_act_on_matching": {"action": "cancel", "filter": {"lane": "nowhere"}},
     "schedules_put": {"job": "succeed", "cron": "0 3 * * *"},
+    "schedules_create": {"name": "new", "job": "succeed", "cron": "0 3 * * *"},
+    "schedules_change": {"cron": "0 4 * * *"},
     "schedules_backfill": {"begin": "2026-01-01T00:00:00Z", "end": "2026-01-02T00:00:00Z"},
     "fleet_cap": {"most": 5},
     "access_create_token": {"name": "another", "role": "viewer"},
@@ -183,6 +185,8 @@ def test_the_applications_own_word_replaces_all_that(database_url: str) -> None:
     assert [answer.status_code for answer in answers] == [403, 403, 200, 200, 200, 200]
     assert [answer.json()["role"] for answer in answers[2:]] == ["viewer", "admin", "operator", "viewer"]
     assert answers[-1].json()["actor"] == "ada"
+    del client.headers["X-JobWarden"]
+    refused(client.post("/api/lanes/hot/pause", headers={"n": "3"}), 403, "X-JobWarden")
     jw.database.dispose()
 
 

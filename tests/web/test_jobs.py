@@ -50,10 +50,10 @@ def test_a_repeated_idempotency_key_gives_the_job_that_is_there(api: TestClient,
 
 def test_many_are_enqueued_together_or_none_at_all(api: TestClient, factories: Factories) -> None:
     good = {"job": "succeed", "params": {"value": 1}}
-    told = api.post("/api/jobs/bulk", json={"jobs": [good, good, good]})
+    told = api.post("/api/jobs", json={"jobs": [good, good, good]})
     assert told.status_code == 201
     assert told.json()["created"] == len(set(told.json()["ids"])) == 3
-    bad = api.post("/api/jobs/bulk", json={"jobs": [good, good | {"params": {"value": "x"}}]})
+    bad = api.post("/api/jobs", json={"jobs": [good, good | {"params": {"value": "x"}}]})
     assert refused(bad, 422, "value='x'")["index"] == 1
     assert factories.count(jobs) == 3
     assert factories.count(audit) == 1
@@ -101,7 +101,7 @@ def test_every_action_gives_the_job_as_it_is_then(api: TestClient, factories: Fa
 def test_an_action_on_ids_answers_for_each_in_order(api: TestClient, factories: Factories) -> None:
     waiting, over = factories.job()["id"], factories.job(JobState.SUCCEEDED)["id"]
     body = {"action": "cancel", "ids": [over, waiting], "reason": "not needed"}
-    refusal, done = api.post("/api/jobs/actions", json=body).json()
+    refusal, done = api.post("/api/actions", json=body).json()
     assert (done["id"], done["state"], done["error"]) == (waiting, "canceled", None)
     assert (refusal["id"], refusal["state"]) == (over, "succeeded")
     assert "succeeded" in refusal["error"]
@@ -113,15 +113,15 @@ def test_an_action_on_all_that_a_filter_finds_goes_in_bites_and_its_preview_is_e
     jw.enqueue_many(jw.bind("succeed", {"value": n}, lane="bulk") for n in range(1100))
     factories.jobs(2, lane="other")
     wanted = {"lane": "bulk", "states": ["queued"]}
-    assert api.post("/api/jobs/actions/preview", json=wanted).json() == {"count": 1100}
+    assert api.post("/api/actions/preview", json=wanted).json() == {"count": 1100}
     done, cursor, bites = 0, None, 0
     while bites == 0 or cursor:
         body = {"action": "cancel", "filter": wanted, "after": cursor}
-        told = api.post("/api/jobs/actions/matching", json=body).json()
+        told = api.post("/api/actions/matching", json=body).json()
         done, cursor, bites = done + told["done"], told["next"], bites + 1
     assert (done, bites) == (1100, 3)
-    assert api.post("/api/jobs/actions/preview", json=wanted).json() == {"count": 0}
-    assert api.post("/api/jobs/actions/preview", json={"lane": "other"}).json() == {"count": 2}
+    assert api.post("/api/actions/preview", json=wanted).json() == {"count": 0}
+    assert api.post("/api/actions/preview", json={"lane": "other"}).json() == {"count": 2}
 
 
 def test_attempts_events_and_an_explanation_have_addresses_of_their_own(api: TestClient, factories: Factories) -> None:

@@ -165,7 +165,7 @@ def test_schedules_that_cannot_be_are_422(api: TestClient) -> None:
         ({"cron": "0 3 * * *", "job": "rm -rf /"}, "rm -rf /"),
     ):
         refused(api.put("/api/schedules/nightly", json={"job": "succeed", **more}), 422, words)
-    assert api.get("/api/schedules").json() == []
+    assert api.get("/api/schedules").json()["data"] == []
 
 
 @pytest.mark.any_engine

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 from importlib import import_module
 from typing import Any
 
@@ -13,6 +14,7 @@ from jobwarden.cli.opening import Opening
 from jobwarden.cli.output import say
 from jobwarden.daemons.log import configure
 from jobwarden.errors import ConfigurationError
+from jobwarden.lifecycle.access import is_configured
 from jobwarden.store.ids import new_id
 
 
@@ -23,34 +25,47 @@ from jobwarden.store.ids import new_id
 def serve(opening: Opening, host: str, port: int) -> None:
     """Serve the API over HTTP.
 
-    Only clients on this machine are served, unless the application's JobWarden was given auth=. Without -A everything
-    can be looked at and acted on, and no job be enqueued.
+    Only clients on this machine are served until there is a token or a user, or the application's JobWarden is given
+    auth=. Without -A everything can be looked at and acted on, and no job be enqueued.
     """
     uvicorn, web = _needed("uvicorn"), _needed("jobwarden.web")
     app = opening.application() if opening.app else JobWarden()
-    _refuse_strangers(host, app)
-    opening.database()
+    _refuse_strangers(host, app, opening.read(is_configured))
     configure(app.settings.log_format, "serve", new_id())
-    server = uvicorn.Server(_config(uvicorn, web.create_app(app), host, port))
-    say(f"serving http://{host}:{port}/api (Ctrl-C ends it)")
-    server.run()
+    with _listening(host, port) as listener:
+        server = uvicorn.Server(_config(uvicorn, web.create_app(app)))
+        say(f"serving http://{_named(host)}:{listener.getsockname()[1]}/api (Ctrl-C ends it)")
+        server.run(sockets=[listener])
 
 
-def _config(uvicorn: Any, app: Any, host: str, port: int) -> Any:
+def _config(uvicorn: Any, app: Any) -> Any:
     """One process; who asks is the peer itself, never a header; an end waits a little for answers that are due."""
-    return uvicorn.Config(
-        app, host, port, log_config=None, access_log=False, proxy_headers=False, timeout_graceful_shutdown=5
-    )
+    return uvicorn.Config(app, log_config=None, access_log=False, proxy_headers=False, timeout_graceful_shutdown=5)
 
 
-def _refuse_strangers(host: str, app: JobWarden) -> None:
-    """An address that others can reach needs somebody who says who they are."""
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket that listens there. Raises `ConfigurationError` where that cannot be."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        way_out = "end what listens there, or choose another --host or --port"
+        rule = (error.strerror or str(error)).lower()
+        raise ConfigurationError(name="port", value=f"{host}:{port}", rule=rule, way_out=way_out) from error
+
+
+def _named(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _refuse_strangers(host: str, app: JobWarden, is_configured: bool) -> None:
+    """An address that others can reach needs tokens or users, or an application that knows who asks."""
     try:
         local = host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         local = False
-    if not local and app.auth is None:
-        way_out = "listen on 127.0.0.1, or give JobWarden(auth=...)"
+    if not local and app.auth is None and not is_configured:
+        way_out = "listen on 127.0.0.1, make a token with `jobwarden token create`, or give JobWarden(auth=...)"
         raise ConfigurationError(
             name="host", value=host, rule="others can reach it, and nobody checks them", way_out=way_out
         )

@@ -46,6 +46,24 @@ class Definition:
     enabled: bool = True
 
 
+def definition_of(row: Any) -> Definition:
+    """The definition that a row says; raises ValueError for a policy that is none."""
+    return Definition(
+        name=row.name,
+        job=row.job,
+        params=row.params or "{}",
+        timing=timing_of(row),
+        rules=rules_of(row),
+        lane=row.lane,
+        priority=row.priority,
+        idempotent=bool(row.idempotent),
+        max_attempts=row.max_attempts,
+        options=row.options or {},
+        tags=row.tags or {},
+        enabled=bool(row.enabled),
+    )
+
+
 def timing_of(row: Any) -> Timing:
     """The timing that a row says."""
     return Timing(

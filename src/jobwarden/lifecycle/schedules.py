@@ -7,7 +7,7 @@ timing decides first what is due by the old one, and counts from now; nothing th
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice, takewhile
@@ -20,6 +20,7 @@ from jobwarden.domain.schedule import (
     Cause,
     Definition,
     Source,
+    definition_of,
     due_at,
     rules_columns,
     timing_columns,
@@ -27,7 +28,7 @@ from jobwarden.domain.schedule import (
 )
 from jobwarden.domain.states import Actor
 from jobwarden.domain.timing import Kind, Timing, checked
-from jobwarden.errors import ScheduleNotFound, ScheduleRefused
+from jobwarden.errors import NameTaken, ScheduleNotFound, ScheduleRefused
 from jobwarden.lifecycle.enqueue import insert_rows
 from jobwarden.lifecycle.evaluate import evaluate_rows, job_of
 from jobwarden.store import schedules as store
@@ -70,21 +71,33 @@ def put(
     source: Source = Source.RUNTIME,
     owner: str | None = None,
     late_after: float = LATE_AFTER,
+    only_new: bool = False,
 ) -> bool:
     """Make the schedule, or change it to be like that; whether anything was changed.
 
-    It begins now. Raises `ScheduleRefused` for a timing that cannot be, and at run time for one that code declares.
+    It begins now. Raises `ScheduleRefused` for a timing that cannot be, and at run time for one that code declares;
+    with ``only_new`` `NameTaken` for a name that one has.
     """
     checked(definition.name, definition.timing)
     wanted = {**_columns(definition), "source": source.value, "owner": owner}
     row = store.lock(transaction, definition.name)
     if row is None and _made(transaction, definition, wanted, by):
         return True
+    if only_new:
+        raise NameTaken(kind="schedule", name=definition.name)
     row = row or store.lock(transaction, definition.name)
     if source is Source.RUNTIME and row is not None and row.source == Source.CODE and row.dropped_at is None:
         rule = f"the application {row.owner} declares it"
         raise ScheduleRefused(name=definition.name, rule=rule, way_out="change it there, or give another name")
     return _edited(transaction, row, definition, wanted, by, late_after)
+
+
+def change(transaction: Transaction, name: str, changed: Callable[[Definition], Definition], by: By) -> bool:
+    """Change a schedule to what ``changed`` makes of it; whether anything was changed.
+
+    Raises `ScheduleNotFound`, and what `put` raises.
+    """
+    return put(transaction, changed(definition_of(_locked(transaction, name))), by)
 
 
 def _made(transaction: Transaction, definition: Definition, wanted: Mapping[str, Any], by: By) -> bool:

@@ -63,6 +63,14 @@ class ScheduleLine:
     last: RunLine | None
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of schedules, and the name to go on after (None: this is the last)."""
+
+    schedules: list[ScheduleLine]
+    next: str | None
+
+
 _line = select(
     *columns(schedules, ScheduleLine), schedules.c.cron_expression, schedules.c.every_sec, schedules.c.run_at
 )
@@ -93,6 +101,18 @@ def listed(transaction: Transaction) -> list[ScheduleLine]:
     lasts = {row.schedule_id: build(RunLine, row) for row in transaction.execute(_lasts)}
     found = transaction.execute(_line.order_by(schedules.c.name)).all()
     return [_shown(row, lasts.get(row.id)) for row in found]
+
+
+def page(transaction: Transaction, enabled: bool | None, after: str | None, limit: int) -> Page:
+    """At most ``limit`` schedules, by name, after the name ``after``; ``enabled``: only those that are, or are not."""
+    query = _line.order_by(schedules.c.name).limit(limit + 1)
+    if enabled is not None:
+        query = query.where(schedules.c.enabled.is_(enabled))
+    if after is not None:
+        query = query.where(schedules.c.name > after)
+    found = transaction.execute(query).all()
+    lines = [_shown(row, next(iter(runs_of(transaction, row.id, 1)), None)) for row in found[:limit]]
+    return Page(lines, lines[-1].name if len(found) > limit else None)
 
 
 def shown(transaction: Transaction, name: str) -> ScheduleLine:

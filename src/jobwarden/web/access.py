@@ -42,6 +42,7 @@ class Doorkeeper:
     async def __call__(self, request: Request) -> Principal:
         """Who it is. Raises 401 or 403."""
         if self._auth is not None:
+            _refuse_pages(request)
             return await self._told(self._auth, request)
         scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "bearer":
@@ -84,9 +85,14 @@ class Doorkeeper:
             )
         if _host(request) not in _LOCAL:
             raise HTTPException(403, "The Host header does not name this machine: ask by localhost or 127.0.0.1.")
-        if request.method not in _SAFE and not _comes_from_a_program(request):
-            raise HTTPException(403, f"What changes anything must be sent as JSON, or with the header {OWN_HEADER}.")
+        _refuse_pages(request)
         return Principal("api:loopback", Role.ADMIN, address)
+
+
+def _refuse_pages(request: Request) -> None:
+    """Refuse what a page of another site could send with somebody's cookies, or from somebody's machine."""
+    if request.method not in _SAFE and not _comes_from_a_program(request):
+        raise HTTPException(403, f"What changes anything must be sent as JSON, or with the header {OWN_HEADER}.")
 
 
 def _unknown(detail: str) -> HTTPException:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import Depends, Path, Query, Request
+from fastapi.security import HTTPBearer
 
 from jobwarden.domain.access import Principal
 from jobwarden.service import Service
 from jobwarden.web.models import LANE, WHOLE_ID
 
+_bearer = HTTPBearer(auto_error=False, description="A token; none is needed on this machine while there is none.")
 
-async def _principal(request: Request) -> Principal:
+
+async def _principal(request: Request, _: Annotated[object, Depends(_bearer)]) -> Principal:
     found: Principal = await request.app.state.doorkeeper(request)
     return found
 

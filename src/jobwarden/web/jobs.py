@@ -48,26 +48,25 @@ _FROM_ONE = leads_to(201, "/id", "job_id", *(f"jobs_{name}" for name in _OF_ONE)
 
 @router.post("/jobs", status_code=201, responses={200: {"model": models.Created}, **_FROM_ONE, **refusals(409)})
 def enqueue(
-    body: models.EnqueueBody,
+    body: models.Enqueue,
     response: Response,
     desk: Desk,
     who: Who,
     idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
-) -> models.Created:
-    """Enqueue a job. 200 with the job that is there, where its idempotency key (also as a header) is taken."""
+) -> models.Created | models.CreatedMany:
+    """Enqueue a job, or up to a thousand in one transaction, all or none.
+
+    200 with the job that is there, where the idempotency key of a single one (also as a header) is taken.
+    """
+    if isinstance(body, models.EnqueueMany):
+        each = desk.jobs.enqueue_many(who, [(one.job, one.params, one.options()) for one in body.jobs])
+        return models.CreatedMany(created=sum(one.created for one in each), ids=[one.id for one in each])
     options = body.options()
     if idempotency_key and "idempotency_key" not in options:
         options["idempotency_key"] = idempotency_key
     told = desk.jobs.enqueue(who, body.job, body.params, options)
     response.status_code = 201 if told.created else 200
     return models.Created(id=told.id, created=told.created)
-
-
-@router.post("/jobs/bulk", status_code=201, responses=refusals(409))
-def enqueue_many(body: models.EnqueueMany, desk: Desk, who: Who) -> models.CreatedMany:
-    """Enqueue up to a thousand jobs in one transaction, all or none."""
-    told = desk.jobs.enqueue_many(who, [(each.job, each.params, each.options()) for each in body.jobs])
-    return models.CreatedMany(created=sum(each.created for each in told), ids=[each.id for each in told])
 
 
 @router.get("/job-names", responses=refusals())
@@ -201,20 +200,20 @@ def resolve(job_id: AnyId, body: models.ResolveBody, desk: Desk, who: Who) -> Jo
     return desk.jobs.one(who, answer.id)
 
 
-@router.post("/jobs/actions", responses=refusals(404, 409))
+@router.post("/actions", responses=refusals(404, 409))
 def act_on(body: models.ActOnBody, desk: Desk, who: Who) -> list[models.ActionAnswer]:
     """Act on up to 500 jobs; each is answered for itself, in the order given."""
     wish = Wish(body.action, body.reason, body.force, body.attempts, body.verdict)
     return [answered(answer) for answer in desk.jobs.act_on(who, wish, body.ids)]
 
 
-@router.post("/jobs/actions/preview", responses=refusals())
+@router.post("/actions/preview", responses=refusals())
 def preview(body: models.FilterBody, desk: Desk, who: Who) -> models.Count:
     """How many jobs a filter finds, exactly."""
     return models.Count(count=desk.jobs.count(who, body.filter()))
 
 
-@router.post("/jobs/actions/matching", responses=refusals())
+@router.post("/actions/matching", responses=refusals())
 def act_on_matching(body: models.ActOnAllBody, desk: Desk, who: Who) -> models.BiteAnswer:
     """Act on the next 500 jobs that a filter finds. Ask again with ``after`` as ``next`` until that is null."""
     bite = desk.jobs.act_on_next(

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import re
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
 from jobwarden.domain.orders import Verb, Verdict
 from jobwarden.domain.states import JobState
 from jobwarden.views.jobs import Filter
 
 T = TypeVar("T")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d[Tt ]")
+
+
+def _is_instant(given: Any) -> Any:
+    """Only texts (RFC 3339) are instants here: a number could be seconds, or milliseconds."""
+    if isinstance(given, int | float) or (isinstance(given, str) and not _DATE.match(given)):
+        raise ValueError("an instant is a text like 2026-03-29T01:30:00Z")
+    return given
+
+
 #: An id in whole.
 WHOLE_ID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 LANE = r"^[^\x00]*[^\s\x00][^\x00]*$"
+Instant = Annotated[AwareDatetime, BeforeValidator(_is_instant)]
 StrictBool = Annotated[bool, Field(strict=True)]
 Words = Annotated[str, Field(max_length=4000, pattern=r"^[^\x00]*$")]
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
@@ -49,7 +61,7 @@ class EnqueueBody(Body):
     lane: Annotated[str, Field(max_length=100, pattern=LANE)] | None = None
     priority: Annotated[int, Field(ge=-32768, le=32767, strict=True)] | None = None
     delay: Seconds | None = None
-    available_at: AwareDatetime | None = None
+    available_at: Instant | None = None
     idempotency_key: Name | None = None
     tags: Tags | None = None
     max_attempts: Annotated[int, Field(ge=1, le=1_000_000, strict=True)] | None = None
@@ -74,6 +86,23 @@ class EnqueueMany(Body):
     """Jobs to enqueue in one transaction, all or none."""
 
     jobs: Annotated[list[EnqueueBody], Field(min_length=1, max_length=1000)]
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"jobs": [{"job": "import_catalog", "params": {"store_id": name}} for name in ("1", "2")]}]
+        },
+    )
+
+
+def _one_or_many(given: Any) -> str:
+    return "many" if isinstance(given, EnqueueMany) or (isinstance(given, dict) and "jobs" in given) else "one"
+
+
+#: One job, or many.
+Enqueue = Annotated[
+    Annotated[EnqueueBody, Tag("one")] | Annotated[EnqueueMany, Tag("many")], Discriminator(_one_or_many)
+]
 
 
 class ActBody(Why):
@@ -138,33 +167,36 @@ class CapBody(Why):
     most: Annotated[int, Field(ge=0, le=1_000_000, strict=True)] | None
 
 
-class ScheduleBody(Why):
-    """A schedule of a registered job or command: ``cron``, ``every`` (seconds) or ``at`` says when."""
+class _Timing(Why):
+    """When a schedule is due: ``cron``, ``every`` (seconds) or ``at``; and by which policies."""
 
-    job: Name
-    params: dict[str, Any] = {}
     cron: Annotated[str, Field(max_length=200)] | None = None
     every: Annotated[float, Field(ge=1, le=1e9, strict=True)] | None = None
-    at: AwareDatetime | None = None
+    at: Instant | None = None
     timezone: Annotated[str, Field(max_length=64)] | None = None
     missed: Annotated[str, Field(max_length=16)] | None = None
     overlap: Annotated[str, Field(max_length=16)] | None = None
     catch_up_window: Seconds | None = None
     max_catch_up: Annotated[int, Field(ge=1, le=1_000_000, strict=True)] | None = None
     jitter: Seconds | None = None
-    starts_at: AwareDatetime | None = None
-    ends_at: AwareDatetime | None = None
+    starts_at: Instant | None = None
+    ends_at: Instant | None = None
     lane: Annotated[str, Field(max_length=100, pattern=LANE)] | None = None
     priority: Annotated[int, Field(ge=-32768, le=32767, strict=True)] | None = None
     tags: Tags | None = None
 
+    @property
+    def when(self) -> str | datetime | None:
+        """The pattern or the one instant."""
+        return self.at or self.cron
+
     def policies(self) -> dict[str, Any]:
-        """What `schedule.define` takes beside the time."""
-        names = (
-            "every", "timezone", "missed", "overlap", "catch_up_window", "max_catch_up", "jitter", "starts_at",
-            "ends_at", "lane",
-        )  # fmt: skip
-        return {name: value for name in names if (value := getattr(self, name)) is not None}
+        """What `schedule.define` takes beside the time; a bound that is null is none."""
+        said = {name: getattr(self, name) for name in _POLICIES if name in self.model_fields_set}
+        given = {name: value for name, value in said.items() if value is not None or name in _BOUNDS}
+        if self.every is not None:
+            given["every"] = timedelta(seconds=self.every)
+        return given
 
     def options(self) -> dict[str, Any]:
         """What `using` takes."""
@@ -172,11 +204,63 @@ class ScheduleBody(Why):
         return {name: value for name, value in given.items() if value is not None}
 
 
+_BOUNDS = ("catch_up_window", "max_catch_up", "jitter", "starts_at", "ends_at")
+_POLICIES = ("timezone", "missed", "overlap", "lane", *_BOUNDS)
+
+
+class ScheduleBody(_Timing):
+    """A schedule of a registered job or command: ``cron``, ``every`` (seconds) or ``at`` says when."""
+
+    job: Name
+    params: dict[str, Any] = {}
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "job": "import_catalog",
+                    "params": {"store_id": "store-42"},
+                    "cron": "0 3 * * *",
+                    "timezone": "Europe/Oslo",
+                    "missed": "run_latest",
+                    "overlap": "skip",
+                    "reason": "the shop opens at six",
+                }
+            ]
+        },
+    )
+
+
+class NewScheduleBody(ScheduleBody):
+    """A schedule that is not there yet."""
+
+    name: Name
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"name": "hourly", "job": "import_catalog", "params": {"store_id": "1"}, "every": 3600}]
+        },
+    )
+
+
+class ScheduleChange(_Timing):
+    """What of a schedule is said anew."""
+
+    job: Name | None = None
+    params: dict[str, Any] | None = None
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"cron": "30 3 * * *", "reason": "after the backup"}]}
+    )
+
+
 class BackfillBody(Why):
     """A past window, ends included."""
 
-    begin: AwareDatetime
-    end: AwareDatetime
+    begin: Instant
+    end: Instant
 
 
 class EnableBody(Why):

@@ -115,9 +115,15 @@ def _allowed(request: Request) -> set[str]:
 def _invalid(request: Request, error: Exception) -> Response:
     """Input that does not fit, field by field; what was given is not repeated."""
     found = error.errors() if isinstance(error, RequestValidationError) else []
-    fields = [{"field": ".".join(map(str, each["loc"])), "rule": each["msg"]} for each in found]
+    fields = [{"field": _place(each["loc"]), "rule": each["msg"].removeprefix("Value error, ")} for each in found]
     detail = f"The request does not fit: {fields[0]['field']}: {fields[0]['rule']}." if fields else "It does not fit."
     return problem(422, detail, request.url.path, "InvalidRequest", errors=fields)
+
+
+def _place(at: Sequence[str | int]) -> str:
+    """Where in the request: without the words by which kinds of bodies are told apart."""
+    told = [*at[:1], *at[2:]] if at[0] == "body" and at[1:2] in (("one",), ("many",)) else at
+    return ".".join(map(str, told))
 
 
 def _database(request: Request, error: Exception) -> Response:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Query, Response
 from pydantic import BaseModel
 
 from jobwarden.lifecycle.schedules import Backfilled
+from jobwarden.service.schedules import Change
 from jobwarden.views.jobs import JobView
 from jobwarden.views.schedules import RunLine, ScheduleLine
 from jobwarden.web import models
-from jobwarden.web.asks import Desk, Named, Who, leads_to, refusals
+from jobwarden.web.asks import Desk, Limit, Named, Who, leads_to, refusals
 from jobwarden.web.guards import Polled
+from jobwarden.web.models import PageOf
 
 router = APIRouter(tags=["schedules"], route_class=Polled)
 Why = Annotated[models.Why | None, Body()]
+
+
+_OF_ONE = ("shown", "change", "run_now", "enable", "disable", "backfill", "remove")
+_OPERATIONS = tuple(f"schedules_{name}" for name in _OF_ONE)
 
 
 class ScheduleView(BaseModel):
@@ -27,9 +32,27 @@ class ScheduleView(BaseModel):
 
 
 @router.get("/schedules", responses=refusals())
-def listed(desk: Desk, who: Who, enabled: Annotated[bool | None, Query()] = None) -> list[ScheduleLine]:
-    """Every schedule, by name."""
-    return [line for line in desk.schedules.all(who) if enabled is None or line.enabled is enabled]
+def listed(
+    desk: Desk,
+    who: Who,
+    enabled: Annotated[bool | None, Query()] = None,
+    after: Annotated[str | None, Query(max_length=200, description="The ``next`` of the page before.")] = None,
+    limit: Limit = 50,
+) -> PageOf[ScheduleLine]:
+    """Schedules, by name."""
+    page = desk.schedules.page(who, enabled, after, limit)
+    return PageOf(data=page.schedules, next=page.next)
+
+
+@router.post(
+    "/schedules",
+    status_code=201,
+    responses={**leads_to(201, "/schedule/name", "name", *_OPERATIONS), **refusals(409)},
+)
+def create(body: models.NewScheduleBody, desk: Desk, who: Who) -> ScheduleView:
+    """Make a schedule of a registered job or command. 409 where there is one of that name."""
+    _put(desk, who, body.name, body, only_new=True)
+    return shown(body.name, desk, who)
 
 
 @router.get("/schedules/{name}", responses=refusals(404))
@@ -38,22 +61,23 @@ def shown(name: Named, desk: Desk, who: Who, runs: Annotated[int, Query(ge=0, le
     return ScheduleView(schedule=desk.schedules.one(who, name), runs=desk.schedules.runs(who, name, runs))
 
 
-_OF_ONE = ("shown", "run_now", "enable", "disable", "backfill", "remove")
-
-
-@router.put(
-    "/schedules/{name}",
-    responses={**leads_to(200, "/name", "name", *(f"schedules_{name}" for name in _OF_ONE)), **refusals()},
-)
+@router.put("/schedules/{name}", responses={**leads_to(200, "/name", "name", *_OPERATIONS), **refusals()})
 def put(name: Named, body: models.ScheduleBody, desk: Desk, who: Who) -> models.Changed:
     """Make a schedule of a registered job or command, or change it to be like that. One that code declares is changed
     there."""
-    policies = body.policies()
-    if "every" in policies:
-        policies["every"] = timedelta(seconds=policies["every"])
-    when = body.at or body.cron
-    changed = desk.schedules.put(who, name, body.job, body.params, when, body.options(), policies, body.reason)
-    return models.Changed(name=name, changed=changed)
+    return models.Changed(name=name, changed=_put(desk, who, name, body))
+
+
+@router.patch("/schedules/{name}", responses=refusals(404))
+def change(name: Named, body: models.ScheduleChange, desk: Desk, who: Who) -> models.Changed:
+    """Say some of a schedule anew, and leave the rest as it is; null takes a bound away."""
+    wanted = Change(body.job, body.params, body.options(), body.when, body.policies())
+    return models.Changed(name=name, changed=desk.schedules.change(who, name, wanted, body.reason))
+
+
+def _put(desk: Desk, who: Who, name: str, body: models.ScheduleBody, only_new: bool = False) -> bool:
+    said = (body.job, body.params, body.when, body.options(), body.policies(), body.reason)
+    return desk.schedules.put(who, name, *said, only_new)
 
 
 @router.delete("/schedules/{name}", status_code=204, responses=refusals(404))

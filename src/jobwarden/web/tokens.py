@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from jobwarden.domain.access import Role
 from jobwarden.lifecycle.access import TokenLine, UserLine
@@ -81,8 +81,8 @@ def audit(
     actor: Annotated[str | None, Query(max_length=200)] = None,
     action: Annotated[str | None, Query(max_length=32, description="Or a beginning of one: ``job.``")] = None,
     target: Annotated[str | None, Query(max_length=200)] = None,
-    since: AwareDatetime | None = None,
-    until: AwareDatetime | None = None,
+    since: models.Instant | None = None,
+    until: models.Instant | None = None,
     before: Annotated[int | None, Query(ge=1, le=(1 << 63) - 1)] = None,
     limit: Limit = 50,
 ) -> AuditPage:
