@@ -10,7 +10,6 @@ import httpx2
 import pytest
 
 from tests.cli.conftest import Cli
-from tests.support.jobs import APP
 from tests.support.web import Web
 
 
