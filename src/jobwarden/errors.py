@@ -12,6 +12,7 @@
     ├── BatchRefused (ValueError)
     │   ├── DuplicateKey · UnknownDependency · DoubledDependency · DependencyCycle
     ├── ScheduleRefused (ValueError)
+    ├── SearchRefused (ValueError)
     ├── UnknownJob (LookupError)
     ├── IdempotencyConflict
     ├── CommandFailed
@@ -126,6 +127,10 @@ class DependencyCycle(BatchRefused):
 
 class ScheduleRefused(JobWardenError, ValueError):
     """The schedule {name!r} cannot be made: {rule}; {way_out}."""
+
+
+class SearchRefused(JobWardenError, ValueError):
+    """The search cannot be understood at {value!r} (character {position}): {rule}."""
 
 
 class UnknownJob(JobWardenError, LookupError):
