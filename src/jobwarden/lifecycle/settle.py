@@ -17,11 +17,12 @@ from sqlalchemy import Row, bindparam, select
 from sqlalchemy.exc import DBAPIError
 
 from jobwarden.domain.claims import Purpose
+from jobwarden.domain.errorprint import print_of
 from jobwarden.domain.recovery import Backoff, Decision, JobFacts, OnLost, Wish, decide
 from jobwarden.domain.report import Outcome, Report
 from jobwarden.domain.states import Actor, AttemptState, JobState
 from jobwarden.errors import FencedOut
-from jobwarden.store import history
+from jobwarden.store import errors, history
 from jobwarden.store.database import Database, Transaction, Writer, encode, rows
 from jobwarden.store.ledger import reject
 from jobwarden.store.schema import attempts, jobs
@@ -102,6 +103,7 @@ def settle(
         decisions |= {key: _orphaned(decisions[key]) for key in gone}
     moves = [_move(given, decisions[given.report.attempt_id]) for given in settlements]
     closed = close_attempts(transaction, moves, actor, actor_id)
+    errors.seen(transaction, (print_of(given.report.error) for given in settlements if given.report.error))
     won = {move["attempt_id"] for move in closed}
     members = {move["attempt_id"] for move in closed if move["batch_id"]}
     lost = [given for given in settlements if given.report.attempt_id not in won]
@@ -203,6 +205,7 @@ def _move(given: Settlement, decision: Decision) -> dict[str, Any]:
         "ago": None if report.outcome is Outcome.UNSTARTED or usage.wall_ms is None else usage.wall_ms / 1000,
         "result": report.result,
         "error": json.dumps(report.error) if report.error else None,
+        "error_print": print_of(report.error).print if report.error else None,
         "cause": report.cause.value if report.cause else None,
         "exit_code": report.exit_code,
         "term_signal": report.signal,
