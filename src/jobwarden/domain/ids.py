@@ -6,9 +6,15 @@ The milliseconds only order rows for people and indexes; nothing is decided by t
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 
 _COUNTER_BITS = 42  # rand_a and the upper 30 bits of rand_b count on within one millisecond
 _COUNTER_MASK = (1 << _COUNTER_BITS) - 1
+
+
+def first_at(moment: datetime) -> str:
+    """The lowest id of a moment; the year 1970 for one before it."""
+    return _text(max(0, int(moment.timestamp() * 1000)), 0, 0)
 
 
 class Uuid7:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from jobwarden.domain.access import Principal, Role
@@ -187,8 +187,8 @@ class Jobs(Part):
         Whoever asks goes on with ``next`` until there is none, and stops by not asking again: nothing runs unseen.
         """
         order = wish.order(principal)
-        ids = self._read(lambda transaction: views.ids_of(transaction, replace(wanted, before=None), after, BITE))
-        return Bite(self._carry_out(order, ids), ids[-1] if len(ids) == BITE else None)
+        ids, following = self._read(lambda transaction: views.ids_of(transaction, wanted, after, BITE))
+        return Bite(self._carry_out(order, ids), following)
 
     def _carry_out(self, order: Order, ids: Sequence[str]) -> list[Answer]:
         with self._database.answering():

@@ -133,6 +133,8 @@ _index("jobs_batch", jobs.c.batch_id, jobs.c.state, only="batch_id IS NOT NULL")
 _index("jobs_schedule", jobs.c.schedule_id, jobs.c.id, only="schedule_id IS NOT NULL")
 _index("jobs_job", jobs.c.job, jobs.c.id)
 _index("jobs_lane", jobs.c.lane, jobs.c.id)
+_index("jobs_label", jobs.c.name, jobs.c.id, only="name IS NOT NULL")
+_index("jobs_by", jobs.c.created_by, jobs.c.id, only="created_by IS NOT NULL")
 _index("jobs_error", jobs.c.error_print, jobs.c.id, only="error_print IS NOT NULL")
 _index(
     "jobs_attention",

@@ -48,10 +48,10 @@ def find_batch(transaction: Transaction, text: str) -> str:
 
 
 def _find(transaction: Transaction, table: Table, text: str, kind: str, unknown: type[JobWardenError]) -> str:
-    digits = text.strip().lower().replace("-", "")
-    if not digits or len(digits) > _WHOLE or not _DIGITS.issuperset(digits):
+    fits = fitting(table.c.id, text)
+    if fits is None:
         raise unknown(id=text)
-    query = select(table.c.id).where(_fits(table.c.id, digits)).order_by(table.c.id.desc()).limit(_MOST + 1)
+    query = select(table.c.id).where(fits).order_by(table.c.id.desc()).limit(_MOST + 1)
     found = [str(found) for found in transaction.execute(query).scalars()]
     if not found:
         raise unknown(id=text)
@@ -60,8 +60,12 @@ def _find(transaction: Transaction, table: Table, text: str, kind: str, unknown:
     return found[0]
 
 
-def _fits(column: ColumnElement[str], digits: str) -> ColumnElement[bool]:
-    """The rows that begin or end so. A beginning is a range of the primary key; an end is looked for in its index."""
+def fitting(column: ColumnElement[str], text: str) -> ColumnElement[bool] | None:
+    """The ids that begin or end so; None if none can. A beginning is a range of the primary key; an end is looked for
+    in its index."""
+    digits = text.strip().lower().replace("-", "")
+    if not digits or len(digits) > _WHOLE or not _DIGITS.issuperset(digits):
+        return None
     first, last = _dashed(digits.ljust(_WHOLE, "0")), _dashed(digits.ljust(_WHOLE, "f"))
     if len(digits) == _WHOLE:
         return column == bindparam("whole", first, type_=Id)

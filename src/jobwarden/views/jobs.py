@@ -10,25 +10,26 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, bindparam, exists, func, select
+from sqlalchemy import Select, bindparam, select
 
+from jobwarden.domain.search import Field, Search, Word
 from jobwarden.domain.states import ENDED, JobState
 from jobwarden.errors import JobNotFound
 from jobwarden.store.database import Id, Transaction
-from jobwarden.store.schema import artifacts, attempts, batches, events, jobs, tags
-from jobwarden.views.rows import build, columns, in_states
+from jobwarden.store.schema import artifacts, attempts, batches, events, jobs
+from jobwarden.views.rows import build, columns
+from jobwarden.views.search import Plan
 
 #: The states of a job that goes on only if somebody says so.
 AT_REST = ENDED | {JobState.ORPHANED}
-_ESCAPE = str.maketrans({"!": "!!", "%": "!%", "_": "!_"})
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
     """Which jobs; everything that is given must fit.
 
-    A tag's value may end in ``*`` (begins with) or be empty (has the tag). ``before`` is the id that the last page
-    ended with.
+    A tag's value may end in ``*`` (begins with) or be empty (has the tag). ``search`` is what else must fit. ``before``
+    is the cursor that the last page ended with.
     """
 
     states: Sequence[JobState] = ()
@@ -40,6 +41,26 @@ class Filter:
     tags: Mapping[str, str] = field(default_factory=dict)
     before: str | None = None
     limit: int = 50
+    search: Search = Search()
+
+    @property
+    def words(self) -> Search:
+        """All of it as one search."""
+        lists = {Field.STATE: tuple(state.value for state in self.states)}
+        named = {
+            Field.LANE: self.lane,
+            Field.JOB: self.job,
+            Field.LABEL: self.label,
+            Field.BATCH: self.batch,
+            Field.BY: self.created_by,
+        }
+        lists |= {field: (value,) for field, value in named.items() if value is not None}
+        words = [Word(field, values) for field, values in lists.items() if values]
+        tagged = [
+            Word(Field.TAG, (value.removesuffix("*"),), begins=value.endswith("*") and value != "*", name=name)
+            for name, value in self.tags.items()
+        ]
+        return Search((*words, *tagged, *self.search.words))
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,27 +257,24 @@ _batch = select(*columns(batches, BatchLine)).where(batches.c.id == bindparam("b
 
 
 def listed(transaction: Transaction, wanted: Filter | None = None) -> Page:
-    """The newest jobs that fit, at most ``wanted.limit`` of them."""
+    """The newest jobs that fit, at most ``wanted.limit`` of them.
+
+    Fewer than that, with a cursor: many were looked at, and there may be more to find.
+    """
     wanted = wanted or Filter()
-    query = _line.where(*_conditions(wanted)).order_by(jobs.c.id.desc()).limit(wanted.limit + 1)
-    found = [_job_line(row) for row in transaction.execute(query)]
-    more = len(found) > wanted.limit
-    found = found[: wanted.limit]
-    return Page(found, found[-1].id if more else None, transaction.now())
+    found, cursor = Plan(transaction, wanted.words).page(_line, wanted.before, wanted.limit)
+    return Page([_job_line(row) for row in found], cursor, transaction.now())
 
 
 def counted(transaction: Transaction, wanted: Filter) -> int:
-    """How many jobs fit."""
-    query = select(func.count()).select_from(jobs).where(*_conditions(wanted))
-    return int(transaction.execute(query).scalar_one())
+    """How many jobs fit, exactly."""
+    return Plan(transaction, wanted.words).count()
 
 
-def ids_of(transaction: Transaction, wanted: Filter, after: str | None, limit: int) -> list[str]:
-    """The next of those that fit after the one with the id ``after``, oldest first."""
-    query = select(jobs.c.id).where(*_conditions(wanted)).order_by(jobs.c.id).limit(limit)
-    if after is not None:
-        query = query.where(jobs.c.id > bindparam("after", after, type_=Id))
-    return [str(found) for found in transaction.execute(query).scalars()]
+def ids_of(transaction: Transaction, wanted: Filter, after: str | None, limit: int) -> tuple[list[str], str | None]:
+    """The next of those that fit after a cursor, oldest first, and the cursor to go on from (None: it was the last)."""
+    found, cursor = Plan(transaction, wanted.words).page(select(jobs.c.id), after, limit, oldest_first=True)
+    return [str(row.id) for row in found], cursor
 
 
 def shown(transaction: Transaction, job_id: str) -> JobView:
@@ -316,26 +334,3 @@ def _batch_of(transaction: Transaction, batch_id: str | None) -> BatchLine | Non
 
 def _job_line(row: Any) -> JobLine:
     return build(JobLine, row, tags=row.tags or {})
-
-
-def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
-    named = {
-        jobs.c.lane: wanted.lane,
-        jobs.c.job: wanted.job,
-        jobs.c.name: wanted.label,
-        jobs.c.batch_id: wanted.batch,
-        jobs.c.created_by: wanted.created_by,
-    }
-    conditions = [column == value for column, value in named.items() if value is not None]
-    if wanted.states:
-        conditions.append(in_states(jobs.c.state, wanted.states))
-    if wanted.before is not None:
-        conditions.append(jobs.c.id < wanted.before)
-    return conditions + [_tagged(name, value) for name, value in wanted.tags.items()]
-
-
-def _tagged(name: str, value: str) -> ColumnElement[bool]:
-    has = exists().where(tags.c.job_id == jobs.c.id, tags.c.name == name)
-    if value.endswith("*"):
-        return has.where(tags.c.value.like(value[:-1].translate(_ESCAPE) + "%", escape="!"))
-    return has.where(tags.c.value == value) if value else has

@@ -24,6 +24,8 @@ def upgrade() -> None:
     op.add_column("jobwarden_jobs", sa.Column("error_print", name_type(32), nullable=True))
     _index("jobs_job", "jobs", "job", "id")
     _index("jobs_lane", "jobs", "lane", "id")
+    _index("jobs_label", "jobs", "name", "id", only="name IS NOT NULL")
+    _index("jobs_by", "jobs", "created_by", "id", only="created_by IS NOT NULL")
     _index("jobs_error", "jobs", "error_print", "id", only="error_print IS NOT NULL")
     _index("attempts_worker", "job_attempts", "worker_id", "job_id")
     op.create_table(
