@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from jobwarden.cli import output
+from jobwarden.cli.matching import carry_out_matching
 from jobwarden.cli.opening import Opening, read, told
 from jobwarden.domain.orders import Answer, Order, Verb, Verdict
 from jobwarden.domain.states import JobState
@@ -77,7 +78,18 @@ def enqueue(opening: Opening, /, name: str, params: dict[str, Any], as_json: boo
         click.echo("there already: its idempotency key is taken by this job", err=True)
 
 
-_ids = click.argument("ids", metavar="ID...", nargs=-1, required=True)
+def _which(command: Any) -> Any:
+    """The jobs: by their ids, or all that a search finds."""
+    for option in (
+        click.option("--dry-run", is_flag=True, help="With --matching: say how many that are, and do nothing."),
+        click.option("--yes", is_flag=True, help="With --matching: do not ask."),
+        click.option("--matching", metavar="QUERY", help="All jobs that a search finds, as `jobs QUERY` does."),
+        click.argument("ids", metavar="[ID]...", nargs=-1),
+    ):
+        command = option(command)
+    return command
+
+
 _reason = click.option("--reason", help="Why, for the ledger.")
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON, one line for each job.")
 _force = click.option("--force", is_flag=True, help="Also where the job is not idempotent; check first what it did.")
@@ -88,33 +100,33 @@ _as_new = click.option("--as-new", is_flag=True, help="As a new job that points 
 
 
 @click.command()
-@_ids
+@_which
 @_reason
 @_json
 @click.pass_obj
-def cancel(opening: Opening, ids: tuple[str, ...], reason: str | None, as_json: bool) -> int:
+def cancel(opening: Opening, /, reason: str | None, as_json: bool, **which: Any) -> int:
     """Cancel jobs.
 
     One that waits at once, one that runs when its process is proved to be gone.
     """
-    return _carry_out(opening, Order(Verb.CANCEL, reason, actor()), ids, as_json)
+    return _carry_out_on(opening, Order(Verb.CANCEL, reason, actor()), as_json, **which)
 
 
 @click.command()
-@_ids
+@_which
 @_reason
 @_json
 @click.pass_obj
-def stop(opening: Opening, ids: tuple[str, ...], reason: str | None, as_json: bool) -> int:
+def stop(opening: Opening, /, reason: str | None, as_json: bool, **which: Any) -> int:
     """Ask running jobs to stop.
 
     They do at their next checkpoint; jobs that wait are canceled.
     """
-    return _carry_out(opening, Order(Verb.STOP, reason, actor()), ids, as_json)
+    return _carry_out_on(opening, Order(Verb.STOP, reason, actor()), as_json, **which)
 
 
 @click.command()
-@_ids
+@_which
 @_reason
 @_force
 @_attempts
@@ -130,7 +142,7 @@ def retry(opening: Opening, /, as_json: bool, **asked: Any) -> int:
 
 
 @click.command()
-@_ids
+@_which
 @_reason
 @_force
 @_attempts
@@ -189,13 +201,26 @@ def _again(
     verb: Verb,
     as_json: bool,
     *,
-    ids: tuple[str, ...],
     reason: str | None,
     force: bool,
     attempts: int | None,
     as_new: bool,
+    **which: Any,
 ) -> int:
     order = Order(Verb.RERUN if as_new else verb, reason, actor(), force, attempts)
+    return _carry_out_on(opening, order, as_json, **which)
+
+
+def _carry_out_on(
+    opening: Opening, order: Order, as_json: bool, ids: tuple[str, ...], matching: str | None, yes: bool, dry_run: bool
+) -> int:
+    """Either ids or a search says which jobs."""
+    if bool(ids) is (matching is not None):
+        raise click.UsageError("say which jobs: by their ids, or by --matching QUERY.")
+    if matching is not None:
+        return carry_out_matching(opening, order, matching, yes, dry_run, as_json)
+    if yes or dry_run:
+        raise click.UsageError("--yes and --dry-run are for --matching.")
     return _carry_out(opening, order, ids, as_json)
 
 

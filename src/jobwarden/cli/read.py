@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,7 @@ import click
 
 from jobwarden.cli import output, screens
 from jobwarden.cli.opening import Opening, read, told
+from jobwarden.domain.search import parse
 from jobwarden.domain.states import JobState
 from jobwarden.store.database import Database
 from jobwarden.store.revision import newest
@@ -64,6 +66,7 @@ def ps(opening: Opening, as_json: bool) -> None:
 
 
 @click.command()
+@click.argument("query", nargs=-1)
 @click.option(
     "--state", "states", multiple=True, type=click.Choice([state.value for state in JobState]), help="Repeatable."
 )
@@ -77,25 +80,39 @@ def ps(opening: Opening, as_json: bool) -> None:
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
 @json_option
 @click.pass_obj
-def jobs(opening: Opening, /, as_json: bool, states: tuple[str, ...], tags: tuple[str, ...], **named: Any) -> None:
+def jobs(
+    opening: Opening,
+    /,
+    as_json: bool,
+    query: tuple[str, ...],
+    states: tuple[str, ...],
+    tags: tuple[str, ...],
+    **named: Any,
+) -> None:
     """List jobs, the newest first.
 
-    All filters that are given must fit.
+    All filters that are given must fit, and all words of QUERY: state:failed lane:imports store:42
+    error:"connection reset" newer:2h -label:test* stuck; a word alone is a part of the job's name, or the label.
     """
-
-    def listed(transaction: Any) -> job_views.Page:
-        if named["before"]:
-            named["before"] = find_job(transaction, named["before"])
-        if named["batch"]:
-            named["batch"] = str(named["batch"])
-        wanted = job_views.Filter(states=[JobState(state) for state in states], tags=_tags(tags), **named)
-        return job_views.listed(transaction, wanted)
-
-    page = opening.read(listed)
+    search = parse(" ".join(query))
+    named["batch"] = str(named["batch"]) if named["batch"] else None
+    wanted = job_views.Filter(states=[JobState(state) for state in states], tags=_tags(tags), search=search, **named)
+    page = opening.read(lambda transaction: _whole_page(transaction, wanted))
     if as_json:
         output.as_json({"data": page.jobs, "next": page.next})
     else:
         screens.jobs(page)
+
+
+def _whole_page(transaction: Any, wanted: job_views.Filter) -> job_views.Page:
+    """A page that is full, if there are so many: a search that had to look at much is gone on with."""
+    before = find_job(transaction, wanted.before) if wanted.before else None
+    page = job_views.listed(transaction, replace(wanted, before=before))
+    found = page.jobs
+    while page.next is not None and len(found) < wanted.limit:
+        page = job_views.listed(transaction, replace(wanted, before=page.next, limit=wanted.limit - len(found)))
+        found += page.jobs
+    return replace(page, jobs=found)
 
 
 @click.command()

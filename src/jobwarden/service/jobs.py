@@ -13,9 +13,11 @@ from jobwarden.lifecycle import operate
 from jobwarden.options import Bound
 from jobwarden.service.gate import Part, by, needs
 from jobwarden.store.audit import record_enqueued
+from jobwarden.views import errors as error_views
 from jobwarden.views import explain as explaining
 from jobwarden.views import jobs as views
 from jobwarden.views import logs as log_views
+from jobwarden.views import tags as tag_views
 from jobwarden.views.ids import find_job
 
 VIEWER, OPERATOR = Role.VIEWER, Role.OPERATOR
@@ -103,6 +105,25 @@ class Jobs(Part):
     def page(self, principal: Principal, wanted: views.Filter) -> views.Page:
         """The newest jobs that fit."""
         return self._read(lambda transaction: views.listed(transaction, wanted))
+
+    @needs(VIEWER, "see tags")
+    def tags(self, principal: Principal, most: int) -> list[tag_views.TagName]:
+        """The names of tags."""
+        return self._read(lambda transaction: tag_views.names(transaction, most))
+
+    @needs(VIEWER, "see tags")
+    def tag_values(
+        self, principal: Principal, name: str, prefix: str, after: str | None, limit: int
+    ) -> tag_views.Values:
+        """The values of a tag. Raises `RoleRequired` for one that is masked."""
+        if self._redactor.hides(name):
+            principal.require(self._sees_all, f"see values of the tag {name}")
+        return self._read(lambda transaction: tag_views.values(transaction, name, prefix, after, limit))
+
+    @needs(VIEWER, "see errors")
+    def errors(self, principal: Principal, after: str | None, limit: int) -> error_views.Page:
+        """The kinds of errors, the one that was seen last first."""
+        return self._read(lambda transaction: error_views.listed(transaction, after, limit))
 
     @needs(VIEWER, "see jobs")
     def one(self, principal: Principal, job_id: str) -> views.JobView:

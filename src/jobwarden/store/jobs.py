@@ -203,7 +203,8 @@ def tag_statement() -> UpdateBase:
 _OWN = frozenset(
     {"id", "rerun_of", "batch_id", "batch_key", "schedule_id", "idempotency_key", "state", "wait_reason", "blocked_by"}
     | {"finalizer"}
-    | {"attempt_count", "unspent_count", "current_attempt_id", "purpose", "last_error", "result", "created_by"}
+    | {"attempt_count", "unspent_count", "current_attempt_id", "purpose", "last_error", "error_print", "result"}
+    | {"created_by"}
     | {"cancel_requested", "cancel_mode", "cancel_reason", "cancel_actor", "cancel_requested_at"}
     | {"available_at", "created_at", "queued_at", "started_at", "finished_at", "updated_at"}
 )

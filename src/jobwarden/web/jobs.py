@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Header, Path, Query, Request, Response
 
 from jobwarden.domain.orders import Answer, Verb
+from jobwarden.domain.search import parse
 from jobwarden.domain.states import JobState
 from jobwarden.service.jobs import Wish
 from jobwarden.views.explain import Explanation
@@ -89,12 +90,16 @@ def listed(
     label: Annotated[str | None, Query(max_length=200)] = None,
     batch: Annotated[str | None, Query(pattern=WHOLE_ID, description="A batch's whole id.")] = None,
     created_by: Annotated[str | None, Query(max_length=200)] = None,
+    q: Annotated[str, Query(max_length=4000, description="Words of a search, as in `state:failed store:42`.")] = "",
     before: Cursor = None,
     limit: Limit = 50,
 ) -> PageOf[JobLine]:
-    """Jobs, the newest first. ``tag[NAME]=VALUE`` narrows by tags: VALUE may end in ``*``, or be empty (any)."""
+    """Jobs, the newest first. ``tag[NAME]=VALUE`` narrows by tags: VALUE may end in ``*``, or be empty (any).
+
+    A page may have less than ``limit`` although there is a ``next``: then much was looked at, and little found.
+    """
     tags = _tags(request.query_params)
-    wanted = Filter(state or (), lane, job, label, batch, created_by, tags, before, limit)
+    wanted = Filter(state or (), lane, job, label, batch, created_by, tags, before, limit, parse(q))
     page = desk.jobs.page(who, wanted)
     return PageOf(data=page.jobs, next=page.next)
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
 from jobwarden.domain.orders import Verb, Verdict
+from jobwarden.domain.search import parse
 from jobwarden.domain.states import JobState
 from jobwarden.views.jobs import Filter
 
@@ -141,10 +142,13 @@ class FilterBody(Body):
     batch: Annotated[str, Field(pattern=WHOLE_ID)] | None = None
     created_by: str | None = None
     tags: Tags = {}
+    q: Annotated[str, Field(max_length=4000)] = ""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"lane": "imports", "q": "state:failed newer:2h"}]})
 
     def filter(self) -> Filter:
-        """As the views take it."""
-        return Filter(**self.model_dump())
+        """As the views take it. Raises `SearchRefused`."""
+        return Filter(**self.model_dump(exclude={"q"}), search=parse(self.q))
 
 
 class ActOnAllBody(ActBody):

@@ -45,11 +45,12 @@ STATUSES: Sequence[tuple[type[Exception], int]] = (
     (errors.IdempotencyConflict, 409),
     (errors.BindingError, 422),
     (errors.InvalidOption, 422),
+    (errors.SearchRefused, 422),
     (errors.BatchRefused, 422),
     (errors.ScheduleRefused, 422),
     (errors.DatabaseProblem, 503),
 )
-_TOLD = ("id", "state", "action", "needed", "job", "option", "param", "name", "index", "ids", "role")
+_TOLD = ("position", "id", "state", "action", "needed", "job", "option", "param", "name", "index", "ids", "role")
 log = logging.getLogger("jobwarden.web")
 
 

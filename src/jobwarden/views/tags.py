@@ -1,0 +1,67 @@
+"""Which tags there are: names and their values with how many jobs have each, from the index of tags alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Select, bindparam, func, literal_column, select
+
+from jobwarden.store.database import Transaction
+from jobwarden.store.schema import tags
+
+#: Up to so many jobs of a name are counted; of more it is said that there are more.
+MOST_COUNTED = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class TagName:
+    """A name of tags; ``jobs`` have one, at least that many if ``more``."""
+
+    name: str
+    jobs: int
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TagValue:
+    """A value of a tag, and how many jobs have it."""
+
+    value: str
+    jobs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """A page of values in their order, and the value to go on after (None: this is the last)."""
+
+    values: list[TagValue]
+    next: str | None
+
+
+_first = select(func.min(tags.c.name).label("name")).cte("tag_names", recursive=True)
+_following = select(func.min(tags.c.name)).where(tags.c.name > _first.c.name).scalar_subquery()
+_every = _first.union_all(select(_following).where(_first.c.name.is_not(None)))
+_names: Select[tuple[str]] = select(_every.c.name).where(_every.c.name.is_not(None)).limit(bindparam("most"))
+_some = select(literal_column("1")).where(tags.c.name == bindparam("name")).limit(MOST_COUNTED + 1).subquery()
+_counted = select(func.count()).select_from(_some)
+
+
+def names(transaction: Transaction, most: int = 200) -> list[TagName]:
+    """The names of tags, in order: one look into the index for each."""
+    found = []
+    for name in transaction.execute(_names, most=most).scalars():
+        jobs = int(transaction.execute(_counted, name=name).scalar_one())
+        found.append(TagName(name, min(jobs, MOST_COUNTED), jobs > MOST_COUNTED))
+    return found
+
+
+def values(transaction: Transaction, name: str, prefix: str = "", after: str | None = None, limit: int = 50) -> Values:
+    """The values of a tag that begin with ``prefix``, after the value ``after``."""
+    query = select(tags.c.value, func.count().label("jobs")).where(tags.c.name == name)
+    if prefix:
+        query = query.where(func.substr(tags.c.value, 1, len(prefix)) == prefix)
+    if after is not None:
+        query = query.where(tags.c.value > after)
+    found = transaction.execute(query.group_by(tags.c.value).order_by(tags.c.value).limit(limit + 1)).all()
+    page = [TagValue(row.value, int(row.jobs)) for row in found[:limit]]
+    return Values(page, page[-1].value if len(found) > limit else None)
