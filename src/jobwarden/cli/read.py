@@ -12,7 +12,7 @@ import click
 
 from jobwarden.cli import output, screens
 from jobwarden.cli.opening import Opening, read, told
-from jobwarden.domain.search import parse
+from jobwarden.domain.search import Search, parse
 from jobwarden.domain.states import JobState
 from jobwarden.store.database import Database
 from jobwarden.store.revision import newest
@@ -65,8 +65,15 @@ def ps(opening: Opening, as_json: bool) -> None:
         screens.ps(found)
 
 
-@click.command()
-@click.argument("query", nargs=-1)
+def _words(context: click.Context, argument: click.Parameter, given: tuple[str, ...]) -> Search:
+    """The words of a search. A word with one minus is turned round; with two it was meant as an option."""
+    if wrong := [word for word in given if word.startswith("--")]:
+        raise click.NoSuchOption(wrong[0], ctx=context)
+    return parse(" ".join(given))
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("query", nargs=-1, callback=_words)
 @click.option(
     "--state", "states", multiple=True, type=click.Choice([state.value for state in JobState]), help="Repeatable."
 )
@@ -84,7 +91,7 @@ def jobs(
     opening: Opening,
     /,
     as_json: bool,
-    query: tuple[str, ...],
+    query: Search,
     states: tuple[str, ...],
     tags: tuple[str, ...],
     **named: Any,
@@ -94,9 +101,8 @@ def jobs(
     All filters that are given must fit, and all words of QUERY: state:failed lane:imports store:42
     error:"connection reset" newer:2h -label:test* stuck; a word alone is a part of the job's name, or the label.
     """
-    search = parse(" ".join(query))
     named["batch"] = str(named["batch"]) if named["batch"] else None
-    wanted = job_views.Filter(states=[JobState(state) for state in states], tags=_tags(tags), search=search, **named)
+    wanted = job_views.Filter(states=[JobState(state) for state in states], tags=_tags(tags), search=query, **named)
     page = opening.read(lambda transaction: _whole_page(transaction, wanted))
     if as_json:
         output.as_json({"data": page.jobs, "next": page.next})
