@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -20,6 +18,7 @@ from jobwarden.store.ids import new_id, new_ids
 from jobwarden.views import search as searching
 from jobwarden.views.jobs import Filter, counted, ids_of, listed
 from tests.support.factories import Factories
+from tests.support.plans import explained, scans
 from tests.views.test_jobs import tag
 
 
@@ -241,51 +240,14 @@ def test_a_search_that_finds_nothing_gives_up_after_so_many_and_says_where(
     ],
 )
 def test_no_search_reads_the_table_of_jobs_from_end_to_end(database: Database, many: list[str], text: str) -> None:
-    with _explained(database) as plans, database.read() as transaction:
+    with explained(database) as plans, database.read() as transaction:
         listed(transaction, Filter(search=parse(text.format(many[77])), limit=20))
     assert plans
-    assert [plan for plan in plans if _scans(plan)] == []
+    assert [plan for plan in plans if scans(plan)] == []
 
 
 def test_a_reading_of_the_whole_table_would_be_seen(database: Database, many: list[str]) -> None:
     query = sa.select(schema.jobs.c.id).where(schema.jobs.c.wait_reason.like("%x%"))
-    with _explained(database) as plans, database.read() as transaction:
+    with explained(database) as plans, database.read() as transaction:
         transaction.execute(query).all()
-    assert [_scans(plan) for plan in plans] == [True]
-
-
-@contextmanager
-def _explained(database: Database) -> Iterator[list[str]]:
-    """The plans of all selects that are run meanwhile."""
-    plans: list[str] = []
-    engine = database.engine
-    busy: list[int] = []
-    word = "EXPLAIN QUERY PLAN" if engine.dialect.name == "sqlite" else "EXPLAIN"
-
-    def explain(conn: Any, cursor: Any, sql: str, parameters: Any, context: Any, many: bool) -> None:
-        if busy or not sql.lstrip().startswith(("SELECT", "WITH")):
-            return
-        busy.append(1)
-        beside = conn.connection.cursor()
-        beside.execute(f"{word} {sql}", parameters)
-        plans.append("\n".join(" ".join(map(str, row)) for row in beside.fetchall()))
-        beside.close()
-        busy.pop()
-
-    sa.event.listen(engine, "before_cursor_execute", explain)
-    try:
-        yield plans
-    finally:
-        sa.event.remove(engine, "before_cursor_execute", explain)
-
-
-def _scans(plan: str) -> bool:
-    """Whether a plan reads all rows of the jobs, in whatever words an engine says so."""
-    return any(sign in line for line in plan.splitlines() for sign in _SIGNS if _without_an_index(line))
-
-
-_SIGNS = ("Seq Scan on jobwarden_jobs", "SCAN jobwarden_jobs", " jobwarden_jobs ALL ")
-
-
-def _without_an_index(line: str) -> bool:
-    return "USING" not in line or "jobwarden_jobs ALL" in line
+    assert [scans(plan) for plan in plans] == [True]

@@ -201,7 +201,18 @@ def tag_statement() -> UpdateBase:
 
 #: What is the old job's alone: its place in a batch or a schedule, its key, and all that came of it.
 _OWN = frozenset(
-    {"id", "rerun_of", "batch_id", "batch_key", "schedule_id", "idempotency_key", "state", "wait_reason", "blocked_by"}
+    {
+        "id",
+        "id_end",
+        "rerun_of",
+        "batch_id",
+        "batch_key",
+        "schedule_id",
+        "idempotency_key",
+        "state",
+        "wait_reason",
+        "blocked_by",
+    }
     | {"finalizer"}
     | {"attempt_count", "unspent_count", "current_attempt_id", "purpose", "last_error", "error_print", "result"}
     | {"created_by"}

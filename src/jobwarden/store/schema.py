@@ -13,6 +13,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Computed,
     ForeignKey,
     Index,
     Integer,
@@ -22,13 +23,14 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
     false,
+    literal_column,
     text,
     true,
 )
 from sqlalchemy.dialects import mysql
 from sqlalchemy.types import Float
 
-from jobwarden.store.database import Id, Instant, Json, Serial, Words, name_type
+from jobwarden.store.database import Id, Instant, Json, Serial, Words, ending, name_type
 
 STATE, NAME, LANE = name_type(16), name_type(200), name_type(100)
 _FLOAT = Float(53)
@@ -64,6 +66,7 @@ def _index(name: str, *columns: Any, only: str | None = None, unique: bool = Fal
 jobs = _table(
     "jobs",
     Column("id", Id, primary_key=True),
+    Column("id_end", name_type(8), Computed(ending(literal_column("id")))),
     Column("batch_id", Id),
     Column("batch_key", NAME),
     Column("follows_batch_id", Id),
@@ -128,6 +131,7 @@ _index(
     jobs.c.available_at,
     only="state IN ('pending', 'retrying')",
 )
+_index("jobs_end", jobs.c.id_end)
 _index("jobs_key", jobs.c.idempotency_key, unique=True, only="idempotency_key IS NOT NULL")
 _index("jobs_batch", jobs.c.batch_id, jobs.c.state, only="batch_id IS NOT NULL")
 _index("jobs_schedule", jobs.c.schedule_id, jobs.c.id, only="schedule_id IS NOT NULL")
@@ -355,6 +359,7 @@ schedules = _table(
     Column("last_error", Words),
     Column("failures", Integer(), nullable=False, server_default=text("0")),
     _instant("dropped_at"),
+    _instant("runs_pruned_to"),
     _instant("last_evaluated_at"),
     _instant("last_enqueued_for"),
     _instant("next_due_at"),

@@ -15,7 +15,7 @@ from jobwarden.store.schema import errors, jobs
 from jobwarden.views.rows import build, columns
 
 #: Up to so many jobs of a kind are counted; of more it is said that there are more.
-MOST_COUNTED = 10_000
+MOST_COUNTED = 1000
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ def find_batch(transaction: Transaction, text: str) -> str:
 
 
 def _find(transaction: Transaction, table: Table, text: str, kind: str, unknown: type[JobWardenError]) -> str:
-    fits = fitting(table.c.id, text)
+    fits = fitting(table.c.id, text, table.c.get("id_end"))
     if fits is None:
         raise unknown(id=text)
     query = select(table.c.id).where(fits).order_by(table.c.id.desc()).limit(_MOST + 1)
@@ -60,9 +60,11 @@ def _find(transaction: Transaction, table: Table, text: str, kind: str, unknown:
     return found[0]
 
 
-def fitting(column: ColumnElement[str], text: str) -> ColumnElement[bool] | None:
-    """The ids that begin or end so; None if none can. A beginning is a range of the primary key; an end is looked for
-    in its index."""
+def fitting(
+    column: ColumnElement[str], text: str, ending: ColumnElement[str] | None = None
+) -> ColumnElement[bool] | None:
+    """The ids that begin or end so; None if none can. A beginning is a range of the primary key; so is an end of at
+    least what people are shown, in the index of ``ending``, if there is one; a shorter end is looked for in all ids."""
     digits = text.strip().lower().replace("-", "")
     if not digits or len(digits) > _WHOLE or not _DIGITS.issuperset(digits):
         return None
@@ -71,7 +73,10 @@ def fitting(column: ColumnElement[str], text: str) -> ColumnElement[bool] | None
         return column == bindparam("whole", first, type_=Id)
     low, high = bindparam("low", first, type_=Id), bindparam("high", last, type_=Id)
     end = _dashed(digits.rjust(_WHOLE, "?")).rpartition("?")[2].lstrip("-")
-    return or_(and_(column >= low, column <= high), cast(column, Text).like(f"%{end}"))
+    ends: ColumnElement[bool] = cast(column, Text).like(f"%{end}")
+    if ending is not None and len(end) >= SHOWN:
+        ends = and_(ending == end[-SHOWN:], ends)
+    return or_(and_(column >= low, column <= high), ends)
 
 
 def _dashed(digits: str) -> str:

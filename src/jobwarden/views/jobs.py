@@ -15,6 +15,7 @@ from sqlalchemy import Select, bindparam, select
 from jobwarden.domain.search import Field, Search, Word
 from jobwarden.domain.states import ENDED, JobState
 from jobwarden.errors import JobNotFound
+from jobwarden.store import counters
 from jobwarden.store.database import Id, Transaction
 from jobwarden.store.schema import artifacts, attempts, batches, events, jobs
 from jobwarden.views.rows import build, columns
@@ -267,8 +268,16 @@ def listed(transaction: Transaction, wanted: Filter | None = None) -> Page:
 
 
 def counted(transaction: Transaction, wanted: Filter) -> int:
-    """How many jobs fit, exactly."""
-    return Plan(transaction, wanted.words).count()
+    """How many jobs fit, exactly; by states and lanes alone from the counters, otherwise one by one."""
+    words = wanted.words.words
+    if any(word.negated or word.field not in (Field.STATE, Field.LANE) for word in words):
+        return Plan(transaction, wanted.words).count()
+    return sum(
+        number
+        for lane, states in counters.totals(transaction).items()
+        for state, number in states.items()
+        if all((state if word.field is Field.STATE else lane) in word.values for word in words)
+    )
 
 
 def ids_of(transaction: Transaction, wanted: Filter, after: str | None, limit: int) -> tuple[list[str], str | None]:

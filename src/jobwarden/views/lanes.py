@@ -65,6 +65,8 @@ _first: Any = (
     .where(
         jobs.c.lane == bindparam("lane"),
         jobs.c.state == words(JobState.QUEUED),
+        # What a partial index promises, PostgreSQL no longer looks up in it; but it must, to get at the priority.
+        jobs.c.state == select(words(JobState.QUEUED)).scalar_subquery(),
         jobs.c.priority <= bindparam("most"),
     )
     .order_by(jobs.c.priority.desc(), jobs.c.created_at, jobs.c.id)

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Row, Table, literal_column, or_
+from sqlalchemy import ColumnElement, Row, Table, func, literal_column, or_, select
+
+from jobwarden.store.database import Transaction
 
 _T = TypeVar("_T")
 
@@ -31,3 +33,21 @@ def columns(table: Table, kind: type[Any], **names: str) -> list[ColumnElement[A
 def in_states(column: ColumnElement[Any], states: Iterable[str]) -> ColumnElement[bool]:
     """Rows in one of these states of ours, spelled out so that partial indexes are used."""
     return or_(*(column == literal_column(f"'{state}'") for state in sorted(states)))
+
+
+def distinct(transaction: Transaction, column: ColumnElement[str], most: int) -> list[str]:
+    """The different values of a column that an index begins with, in order: one look into the index for each."""
+    if transaction.facts.recurses_along_indexes:
+        first = select(func.min(column).label("value")).cte("found", recursive=True)
+        following = select(func.min(column)).where(column > first.c.value).scalar_subquery()
+        found = first.union_all(select(following).where(first.c.value.is_not(None)))
+        query = select(found.c.value).where(found.c.value.is_not(None)).limit(most)
+        return list(transaction.execute(query).scalars())
+    values: list[str] = []
+    while len(values) < most:
+        later = select(func.min(column)).where(column > values[-1]) if values else select(func.min(column))
+        value = transaction.execute(later).scalar_one()
+        if value is None:
+            break
+        values.append(value)
+    return values

@@ -9,13 +9,16 @@ millions is never found out in one request.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import (
+    BindParameter,
     Boolean,
+    Column,
     ColumnElement,
     Select,
     Text,
@@ -25,9 +28,11 @@ from sqlalchemy import (
     false,
     func,
     literal,
+    literal_column,
     not_,
     or_,
     select,
+    tuple_,
     union,
 )
 
@@ -35,10 +40,10 @@ from jobwarden.domain.errorprint import pattern
 from jobwarden.domain.ids import first_at
 from jobwarden.domain.search import Field, Search, Word
 from jobwarden.domain.states import IN_FLIGHT, JobState
-from jobwarden.store.database import Id, Transaction, after, age
+from jobwarden.store.database import PREFIX, Id, Transaction, after, age
 from jobwarden.store.schema import attempts, batches, errors, jobs, schedules, tags, workers
 from jobwarden.views.ids import fitting
-from jobwarden.views.rows import in_states
+from jobwarden.views.rows import distinct, in_states
 
 #: The narrowest first: by which of several words the walk goes.
 _NARROWEST = (
@@ -48,19 +53,28 @@ _NARROWEST = (
 _INDEXED = frozenset({JobState.FAILED, JobState.ORPHANED, JobState.CANCELED, JobState.STOPPED})
 _MOST_WALKED = 40  # ranges of an index that are walked side by side
 _BITE, _LARGEST_BITE, _MOST_LOOKED_AT = 200, 2000, 40_000
+_LONG_ENOUGH = 0.15  # seconds of looking, after which a page that is not full goes out as it is
 _NAMES = 1000
 #: Ids begin with the clock of the host that made them, which may be wrong by so much.
 _CLOCKS = timedelta(days=1)
+#: Below and above every id.
+FIRST, LAST = f"{0:08x}-0000-0000-0000-{0:012x}", "ffffffff-ffff-ffff-ffff-ffffffffffff"
+#: As the index of these states says it, so that it is known to hold.
+_ATTENTION = jobs.c.state.in_([literal_column(f"'{state}'") for state in ("failed", "orphaned", "canceled", "stopped")])
 _ESCAPE = str.maketrans({"!": "!!", "%": "!%", "_": "!_"})
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """A range of an index in which ids of jobs stand in order; ``repeats``: one may stand there several times."""
+    """Ids of jobs that some rows have: ``holds`` says which. Where ``index`` is named, its columns are those of
+    ``keys`` and then the id, so that the ids of given values stand there in order. ``repeats``: one may stand there
+    several times."""
 
     id: ColumnElement[str]
     holds: tuple[ColumnElement[bool], ...] = ()
     repeats: bool = False
+    index: str | None = None
+    keys: tuple[tuple[ColumnElement[Any], str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +107,8 @@ class Plan:
         found: list[Any] = []
         bite, looked = max(_BITE, 2 * limit) if self._holds else limit + 1, 0
         order = jobs.c.id.asc() if oldest_first else jobs.c.id.desc()
-        while looked < _MOST_LOOKED_AT:
+        begun = time.monotonic()
+        while looked < _MOST_LOOKED_AT and time.monotonic() - begun < _LONG_ENOUGH:
             ids = self._ids(cursor, bite, oldest_first)
             if ids:
                 fits = wanted.where(jobs.c.id.in_(ids), *self._holds).order_by(order).limit(limit + 1 - len(found))
@@ -130,16 +145,36 @@ class Plan:
         return query if bite is None else query.order_by(_ordered(whole.c.id, oldest_first)).limit(bite)
 
     def _part(self, each: Range, cursor: str | None, bite: int | None, oldest_first: bool) -> Select[Any]:
+        """The ids in one range, in the order of its index.
+
+        Where a planner believes in statistics, it may prefer the primary key, whose order is the same, and walk past
+        millions that do not fit. So it is told: by a comparison of whole entries, or by the index's name.
+        """
         query = select(each.id.label("id")).where(*each.holds)
+        low, high = self._between(cursor, oldest_first)
+        columns = [column for column, _ in each.keys]
         if each.repeats:
-            query = query.distinct()
-        if self._low is not None:
-            query = query.where(each.id >= literal(self._low, Id))
-        if self._high is not None:
-            query = query.where(each.id < literal(self._high, Id))
+            query = query.group_by(*columns, each.id)
+        if columns and self._transaction.facts.compares_entries:
+            entry, values = tuple_(*columns, each.id), [literal(value, column.type) for column, value in each.keys]
+            query = query.where(entry > tuple_(*values, low), entry < tuple_(*values, high))
+        else:
+            query = query.where(*(column == value for column, value in each.keys))
+            query = query.where(each.id > low) if low.value != FIRST else query
+            query = query.where(each.id < high) if high.value != LAST else query
+            if each.index is not None:
+                query = query.with_hint(each.id.table, f"FORCE INDEX ({each.index})", "mysql")
+                query = query.with_hint(each.id.table, f"FORCE INDEX ({each.index})", "mariadb")
+            columns = []
+        order = [_ordered(column, oldest_first) for column in (*columns, each.id)]
+        return query if bite is None else query.order_by(*order).limit(bite)
+
+    def _between(self, cursor: str | None, oldest_first: bool) -> tuple[BindParameter[str], BindParameter[str]]:
+        """The ids between which to look, both left out."""
+        low, high = self._low or FIRST, self._high or LAST
         if cursor is not None:
-            query = query.where(each.id > literal(cursor, Id) if oldest_first else each.id < literal(cursor, Id))
-        return query if bite is None else query.order_by(_ordered(each.id, oldest_first)).limit(bite)
+            low, high = (max(low, cursor), high) if oldest_first else (low, min(high, cursor))
+        return literal(low, Id), literal(high, Id)
 
 
 def _ordered(column: ColumnElement[Any], oldest_first: bool) -> ColumnElement[Any]:
@@ -170,9 +205,13 @@ def _clause(transaction: Transaction, word: Word) -> Clause:
     return Clause(not_(func.coalesce(clause.holds, false(), type_=Boolean())))
 
 
-def _equal(column: ColumnElement[Any], values: Sequence[str]) -> Clause:
-    """One of some values in a column that is indexed with the id."""
-    return Clause(column.in_(values), tuple(Range(jobs.c.id, (column == value,)) for value in values))
+def _equal(column: Column[Any], values: Sequence[str], index: str | None) -> Clause:
+    """One of some values in a column that the index has, and then the id; None: the id is not in it."""
+    if index is None:
+        return Clause(column.in_(values), tuple(Range(jobs.c.id, (column == value,)) for value in values))
+    known = (column.is_not(None),) if column.nullable else ()
+    ranges = (Range(jobs.c.id, known, index=f"{PREFIX}{index}", keys=((column, value),)) for value in values)
+    return Clause(column.in_(values), tuple(ranges))
 
 
 def _begins(column: ColumnElement[Any], text: str) -> ColumnElement[bool]:
@@ -180,9 +219,9 @@ def _begins(column: ColumnElement[Any], text: str) -> ColumnElement[bool]:
     return func.substr(column, 1, len(text)) == text
 
 
-def _text(column: ColumnElement[Any], word: Word) -> Clause:
+def _text(column: Column[Any], word: Word, index: str) -> Clause:
     [value] = word.values
-    return Clause(_begins(column, value)) if word.begins else _equal(column, [value])
+    return Clause(_begins(column, value)) if word.begins else _equal(column, [value], index)
 
 
 def _state(transaction: Transaction, word: Word) -> Clause:
@@ -190,9 +229,11 @@ def _state(transaction: Transaction, word: Word) -> Clause:
     holds = in_states(jobs.c.state, states)
     if JobState.RUNNING in states and len(states) == 1:
         return Clause(holds, _running())
-    indexed = _INDEXED.issuperset(states)
+    if not _INDEXED.issuperset(states):
+        return Clause(holds)
+    index = f"{PREFIX}jobs_attention"
     return Clause(
-        holds, tuple(Range(jobs.c.id, (in_states(jobs.c.state, [state]),)) for state in states) if indexed else None
+        holds, tuple(Range(jobs.c.id, (_ATTENTION,), index=index, keys=((jobs.c.state, state),)) for state in states)
     )
 
 
@@ -210,15 +251,16 @@ def _stuck(transaction: Transaction, word: Word) -> Clause:
 
 def _job(transaction: Transaction, word: Word) -> Clause:
     if not word.begins:
-        return _equal(jobs.c.job, word.values)
-    return _equal(jobs.c.job, [name for name in job_names(transaction) if name.startswith(word.values[0])])
+        return _equal(jobs.c.job, word.values, "jobs_job")
+    names = [name for name in job_names(transaction) if name.startswith(word.values[0])]
+    return _equal(jobs.c.job, names, "jobs_job")
 
 
 def _by_words(transaction: Transaction, word: Word) -> Clause:
     """A word without a name: a part of the job's name, in any case, or the label."""
     [value] = word.values
     names = [name for name in job_names(transaction) if value.lower() in name.lower()]
-    return _either(_equal(jobs.c.job, names), _text(jobs.c.name, word))
+    return _either(_equal(jobs.c.job, names, "jobs_job"), _text(jobs.c.name, word, "jobs_label"))
 
 
 def _pair(transaction: Transaction, word: Word) -> Clause:
@@ -236,13 +278,15 @@ def _either(one: Clause, other: Clause) -> Clause:
 
 def _tag(transaction: Transaction, word: Word) -> Clause:
     [value] = word.values
-    has = tags.c.name == word.name
-    tagged = exists().where(tags.c.job_id == jobs.c.id, has)
+    named = (tags.c.name, word.name or "")
+    tagged = exists().where(tags.c.job_id == jobs.c.id, tags.c.name == word.name)
+    all_of_name = (Range(tags.c.job_id, index="PRIMARY", keys=(named,)),)
     if not value:
-        return Clause(tagged, (Range(tags.c.job_id, (has,)),))
+        return Clause(tagged, all_of_name)
     if word.begins:
-        return Clause(tagged.where(_begins(tags.c.value, value)), (Range(tags.c.job_id, (has,)),), holds_more=True)
-    return Clause(tagged.where(tags.c.value == value), (Range(tags.c.job_id, (has, tags.c.value == value)),))
+        return Clause(tagged.where(_begins(tags.c.value, value)), all_of_name, holds_more=True)
+    keys = (named, (tags.c.value, value))
+    return Clause(tagged.where(tags.c.value == value), (Range(tags.c.job_id, index=f"{PREFIX}tags_value", keys=keys),))
 
 
 def _error(transaction: Transaction, word: Word) -> Clause:
@@ -251,7 +295,7 @@ def _error(transaction: Transaction, word: Word) -> Clause:
     told = func.lower(errors.c.message).like(_part_of(pattern(value)), escape="!")
     named = func.lower(errors.c.class_name).like(_part_of(value), escape="!")
     prints = list(transaction.execute(select(errors.c.print).where(or_(told, named)).limit(_NAMES)).scalars())
-    clause = _equal(jobs.c.error_print, prints)
+    clause = _equal(jobs.c.error_print, prints, "jobs_error")
     if pattern(value) == value:
         return clause
     spelled = json.dumps(value)[1:-1]
@@ -264,13 +308,14 @@ def _part_of(text: str) -> str:
 
 
 def _batch(transaction: Transaction, word: Word) -> Clause:
-    return _equal(jobs.c.batch_id, _ids_like(transaction, batches.c.id, word.values[0]))
+    return _equal(jobs.c.batch_id, _ids_like(transaction, batches.c.id, word.values[0]), None)
 
 
 def _schedule(transaction: Transaction, word: Word) -> Clause:
     [value] = word.values
     named = _begins(schedules.c.name, value) if word.begins else schedules.c.name == value
-    return _equal(jobs.c.schedule_id, list(transaction.execute(select(schedules.c.id).where(named)).scalars()))
+    ids = list(transaction.execute(select(schedules.c.id).where(named)).scalars())
+    return _equal(jobs.c.schedule_id, ids, "jobs_schedule")
 
 
 def _worker(transaction: Transaction, word: Word) -> Clause:
@@ -286,7 +331,10 @@ def _host(transaction: Transaction, word: Word) -> Clause:
 def _worked_by(ids: Sequence[str]) -> Clause:
     """Jobs of which these workers had an attempt."""
     held = exists().where(attempts.c.job_id == jobs.c.id, attempts.c.worker_id.in_(ids))
-    ranges = (Range(attempts.c.job_id, (attempts.c.worker_id == worker,), repeats=True) for worker in ids)
+    index = f"{PREFIX}attempts_worker"
+    ranges = (
+        Range(attempts.c.job_id, repeats=True, index=index, keys=((attempts.c.worker_id, worker),)) for worker in ids
+    )
     return Clause(held, tuple(ranges))
 
 
@@ -296,7 +344,7 @@ def _ids_like(transaction: Transaction, column: ColumnElement[str], text: str) -
 
 
 def _id(transaction: Transaction, word: Word) -> Clause:
-    fits = fitting(jobs.c.id, word.values[0])
+    fits = fitting(jobs.c.id, word.values[0], jobs.c.id_end)
     return Clause(false(), ()) if fits is None else Clause(fits, (Range(jobs.c.id, (fits,)),))
 
 
@@ -310,14 +358,14 @@ def _age(transaction: Transaction, word: Word) -> Clause:
 
 _READ: Mapping[Field, Callable[[Transaction, Word], Clause]] = {
     Field.STATE: _state,
-    Field.LANE: lambda transaction, word: _equal(jobs.c.lane, word.values),
+    Field.LANE: lambda transaction, word: _equal(jobs.c.lane, word.values, "jobs_lane"),
     Field.JOB: _job,
-    Field.LABEL: lambda transaction, word: _text(jobs.c.name, word),
+    Field.LABEL: lambda transaction, word: _text(jobs.c.name, word, "jobs_label"),
     Field.HOST: _host,
     Field.WORKER: _worker,
     Field.BATCH: _batch,
     Field.SCHEDULE: _schedule,
-    Field.BY: lambda transaction, word: _text(jobs.c.created_by, word),
+    Field.BY: lambda transaction, word: _text(jobs.c.created_by, word, "jobs_by"),
     Field.TAG: _tag,
     Field.ERROR: _error,
     Field.ID: _id,
@@ -330,9 +378,5 @@ _READ: Mapping[Field, Callable[[Transaction, Word], Clause]] = {
 
 
 def job_names(transaction: Transaction) -> list[str]:
-    """The names of all jobs that there are, at most a thousand: one look into the index for each."""
-    first = select(func.min(jobs.c.job).label("job")).cte("names", recursive=True)
-    following = select(func.min(jobs.c.job)).where(jobs.c.job > first.c.job).scalar_subquery()
-    names = first.union_all(select(following).where(first.c.job.is_not(None)))
-    query = select(names.c.job).where(names.c.job.is_not(None)).limit(_NAMES)
-    return list(transaction.execute(query).scalars())
+    """The names of all jobs that there are, at most a thousand."""
+    return distinct(transaction, jobs.c.job, _NAMES)

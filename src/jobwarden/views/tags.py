@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Select, bindparam, func, literal_column, select
+from sqlalchemy import bindparam, func, literal_column, select
 
 from jobwarden.store.database import Transaction
 from jobwarden.store.schema import tags
+from jobwarden.views.rows import distinct
 
 #: Up to so many jobs of a name are counted; of more it is said that there are more.
 MOST_COUNTED = 100_000
@@ -38,18 +39,14 @@ class Values:
     next: str | None
 
 
-_first = select(func.min(tags.c.name).label("name")).cte("tag_names", recursive=True)
-_following = select(func.min(tags.c.name)).where(tags.c.name > _first.c.name).scalar_subquery()
-_every = _first.union_all(select(_following).where(_first.c.name.is_not(None)))
-_names: Select[tuple[str]] = select(_every.c.name).where(_every.c.name.is_not(None)).limit(bindparam("most"))
 _some = select(literal_column("1")).where(tags.c.name == bindparam("name")).limit(MOST_COUNTED + 1).subquery()
 _counted = select(func.count()).select_from(_some)
 
 
 def names(transaction: Transaction, most: int = 200) -> list[TagName]:
-    """The names of tags, in order: one look into the index for each."""
+    """The names of tags, in order."""
     found = []
-    for name in transaction.execute(_names, most=most).scalars():
+    for name in distinct(transaction, tags.c.name, most):
         jobs = int(transaction.execute(_counted, name=name).scalar_one())
         found.append(TagName(name, min(jobs, MOST_COUNTED), jobs > MOST_COUNTED))
     return found
@@ -60,6 +57,8 @@ def values(transaction: Transaction, name: str, prefix: str = "", after: str | N
     query = select(tags.c.value, func.count().label("jobs")).where(tags.c.name == name)
     if prefix:
         query = query.where(func.substr(tags.c.value, 1, len(prefix)) == prefix)
+    if prefix and transaction.facts.orders_bytes:
+        query = query.where(tags.c.value >= prefix, tags.c.value < f"{prefix}\U0010ffff")
     if after is not None:
         query = query.where(tags.c.value > after)
     found = transaction.execute(query.group_by(tags.c.value).order_by(tags.c.value).limit(limit + 1)).all()

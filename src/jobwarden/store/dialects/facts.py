@@ -63,6 +63,9 @@ class Facts:
     returns_updates: bool = False  # UPDATE ... RETURNING
     notifies: bool = False  # LISTEN and NOTIFY
     pours_rows: bool = False  # many rows streamed into a table as text, past the planner
+    orders_bytes: bool = True  # texts are in the order of their bytes, so that those with one beginning stand together
+    recurses_along_indexes: bool = True  # the next greater value is looked up in an index, also within a recursion
+    compares_entries: bool = False  # a comparison of several columns at once walks along their index
     one_machine: bool = False  # the data are a local file
 
     def connect_args(self, limits: Limits, pooled: bool) -> dict[str, Any]:

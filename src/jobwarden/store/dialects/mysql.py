@@ -36,6 +36,7 @@ class MySQL(Facts):
     name = "mysql"
     drivers = {"pymysql": "mysql", "mysqldb": "mysql"}
     oldest = {"MariaDB": (10, 6), "MySQL": (8, 0, 4)}  # JSON_TABLE and SKIP LOCKED
+    recurses_along_indexes = False
 
     def connect_args(self, limits: Limits, pooled: bool) -> dict[str, Any]:
         answer = int(limits.answer)

@@ -86,6 +86,8 @@ class PostgreSQL(Facts):
     returns_updates = True
     notifies = True
     pours_rows = True
+    compares_entries = True
+    orders_bytes = False  # but by the database's language
 
     def connect_args(self, limits: Limits, pooled: bool) -> dict[str, Any]:
         network = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}

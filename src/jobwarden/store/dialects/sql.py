@@ -104,6 +104,28 @@ class age(FunctionElement[float]):  # noqa: N801
     inherit_cache = True
 
 
+class ending(FunctionElement[str]):  # noqa: N801
+    """The last 8 characters of an id: what people are shown of it."""
+
+    type = Text()
+    inherit_cache = True
+
+
+@compiles(ending, "postgresql")
+def _(element: ending, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"right(({_argument(element, compiler, kw)})::text, 8)"
+
+
+@compiles(ending, "mysql", "mariadb")
+def _(element: ending, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"right({_argument(element, compiler, kw)}, 8)"
+
+
+@compiles(ending, "sqlite")
+def _(element: ending, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"substr({_argument(element, compiler, kw)}, -8)"
+
+
 @compiles(now, "postgresql")
 def _(element: now, compiler: SQLCompiler, **kw: Any) -> str:
     return "statement_timestamp()"
