@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from jobwarden.errors import ConfigurationError
 
@@ -36,6 +36,14 @@ REDACTED = (
     "credential",
     "private_key",
 )
+
+#: An entry of ``retain``: what is kept (a job's last state or ``*``, in one lane or all; workers; runs), and how long.
+RETAIN = re.compile(
+    r"(?:(?:(?P<lane>.+):)?(?P<state>succeeded|failed|canceled|stopped|\*)|(?P<what>workers|runs))"
+    r"=(?P<span>never|[1-9]\d{0,5}[mhdw])"
+)
+RETAIN_EXAMPLE = "failed=90d, imports:succeeded=12h, workers=1w or runs=never"
+RETAINED = ("succeeded=30d", "canceled=30d", "failed=90d", "stopped=90d", "workers=7d", "runs=90d")
 
 
 class ClaimDriver(StrEnum):
@@ -79,6 +87,13 @@ def _split(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _kept(entry: str) -> str:
+    if not RETAIN.fullmatch(entry):
+        raise ValueError(f"{entry!r} is none of its entries, which are like {RETAIN_EXAMPLE}")
+    return entry
+
+
+Kept = Annotated[tuple[Annotated[str, AfterValidator(_kept)], ...], BeforeValidator(_split)]
 Names = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=100)], ...], BeforeValidator(_split)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Pause = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -179,6 +194,15 @@ class Settings(BaseModel):
     )
     redact_below: Literal["viewer", "operator", "admin"] = Field(
         "admin", description="The role from which on values are seen unmasked: viewer, operator or admin."
+    )
+    retain: Kept = Field(
+        RETAINED,
+        description="How long what is over is kept, as entries over the default ones: STATE=SPAN or LANE:STATE=SPAN "
+        "for jobs (* is every state), workers=SPAN, runs=SPAN; a span is like 90m, 12h, 30d, 2w or never; commas in "
+        "the env.",
+    )
+    prune_every: Seconds = Field(
+        3600.0, description="Seconds between two passes in which the leader removes what need not be kept; 0: never."
     )
     promote: Names = Field((), description="Parameters whose text becomes a tag of the same name, for every job.")
 

@@ -129,6 +129,11 @@ class ScheduleRefused(JobWardenError, ValueError):
     """The schedule {name!r} cannot be made: {rule}; {way_out}."""
 
 
+class BatchGone(JobWardenError):
+    """The job {id} is {state} and belongs to a batch that is no longer kept, so {action} cannot bring it back: run it
+    anew, outside of the batch, with rerun."""
+
+
 class SearchRefused(JobWardenError, ValueError):
     """The search cannot be understood at {value!r} (character {position}): {rule}."""
 
@@ -277,6 +282,11 @@ class ApplicationImportError(JobWardenError):
 
 class ArtifactRefused(JobWardenError):
     """The artifact {name!r} was refused: {rule}; {way_out}."""
+
+
+class ArchiveUnusable(JobWardenError):
+    """The archive {path} cannot be written ({rule}): free space, or choose another folder; nothing was removed that is
+    not in it."""
 
 
 class RuntimeDirUnusable(JobWardenError):

@@ -27,6 +27,7 @@ from jobwarden.cli import (
     lanes,
     operate,
     read,
+    retention,
     roles,
     schedules,
     schema,
@@ -77,6 +78,7 @@ _MODULES = (
     health,
     audit,
     access,
+    retention,
 )
 for module in _MODULES:
     for command in module.COMMANDS:

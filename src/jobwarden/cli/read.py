@@ -65,7 +65,7 @@ def ps(opening: Opening, as_json: bool) -> None:
         screens.ps(found)
 
 
-def _words(context: click.Context, argument: click.Parameter, given: tuple[str, ...]) -> Search:
+def query_words(context: click.Context, argument: click.Parameter, given: tuple[str, ...]) -> Search:
     """The words of a search. A word with one minus is turned round; with two it was meant as an option."""
     if wrong := [word for word in given if word.startswith("--")]:
         raise click.NoSuchOption(wrong[0], ctx=context)
@@ -73,7 +73,7 @@ def _words(context: click.Context, argument: click.Parameter, given: tuple[str, 
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
-@click.argument("query", nargs=-1, callback=_words)
+@click.argument("query", nargs=-1, callback=query_words)
 @click.option(
     "--state", "states", multiple=True, type=click.Choice([state.value for state in JobState]), help="Repeatable."
 )

@@ -18,6 +18,7 @@ from pathlib import Path
 from jobwarden.config import Settings
 from jobwarden.daemons.narrator import Narrator
 from jobwarden.daemons.outbox import Outbox
+from jobwarden.daemons.pruning import Pruning
 from jobwarden.daemons.vigil import Vigil
 from jobwarden.daemons.writer import Result
 from jobwarden.domain.report import Report
@@ -71,6 +72,7 @@ class GlobalReaper:
         self._looks = 0
         self._said: set[str] = set()
         self._lit: dict[str, float] = {}
+        self._pruning = Pruning(settings, self._me, outbox, narrator, boottime)
 
     @property
     def held(self) -> list[str]:
@@ -90,6 +92,7 @@ class GlobalReaper:
         if not seen.leads:
             self._vigil.begin_anew()
         self._leads = seen.leads
+        self._pruning.lead(seen.leads)
         self._vigil.look({daemon.id: (daemon.state, daemon.beat) for daemon in seen.fleet}, boottime())
         self._note_lights(seen.fleet)
         for daemon in seen.fleet:
@@ -101,7 +104,8 @@ class GlobalReaper:
         """Nothing is ours, so nothing is proved again."""
 
     def watch(self) -> None:
-        """There are no processes to look at."""
+        """There are no processes to look at: go on with what need not be kept."""
+        self._pruning.watch()
 
     def interrupted(self) -> None:
         """What was watched before an outage does not count."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import asdict
+
+from jobwarden.lifecycle.prune import Pruned
 
 log = logging.getLogger("jobwarden")
 
@@ -142,6 +145,10 @@ class Narrator:
 
     def stalled(self, batch_id: str) -> None:
         log.error("batch %s was stalled with nothing to go on with it, which cannot happen: it goes on", batch_id)
+
+    def pruned(self, pruned: Pruned) -> None:
+        told = ", ".join(f"{number} {what}" for what, number in asdict(pruned).items() if number)
+        log.info("kept long enough and removed: %s", told)
 
     def undeclared(self, app: str, why: str, seconds: float) -> None:
         log.error(

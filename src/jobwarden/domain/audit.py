@@ -44,6 +44,7 @@ class Action(StrEnum):
     LANE_CAP = "lane.cap"
     TOKEN_CREATE = "token.create"
     TOKEN_REVOKE = "token.revoke"
+    FLEET_PRUNE = "fleet.prune"
     USER_CREATE = "user.create"
     USER_PASSWORD = "user.password"
     USER_DISABLE = "user.disable"

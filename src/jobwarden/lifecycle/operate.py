@@ -15,20 +15,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, bindparam, false, func, literal_column, null, select, true, update
+from sqlalchemy import Row, and_, bindparam, exists, false, func, literal_column, null, select, true, update
 
 from jobwarden.domain.audit import Action
 from jobwarden.domain.claims import Purpose
 from jobwarden.domain.orders import Answer, By, Order, Verb, Verdict
 from jobwarden.domain.recovery import Backoff
 from jobwarden.domain.states import LIVE_WORKER, Actor, JobState, WorkerState
-from jobwarden.errors import JobNotFound, WorkerNotFound, WorkerNotLive
+from jobwarden.errors import BatchGone, JobNotFound, WorkerNotFound, WorkerNotLive
 from jobwarden.store.audit import record_act
 from jobwarden.store.database import Database, Id, Transaction, encode, now, rows
 from jobwarden.store.ids import new_ids
 from jobwarden.store.jobs import bear_again
 from jobwarden.store.ledger import note
-from jobwarden.store.schema import events, jobs, workers
+from jobwarden.store.schema import batches, events, jobs, workers
 from jobwarden.store.transition import move_jobs
 from jobwarden.store.workers import DRAIN
 
@@ -197,6 +197,7 @@ def _audit(
 
 
 _asked = rows("asked", job_id="id")
+_its_batch = exists().where(batches.c.id == jobs.c.batch_id).correlate(jobs)
 _locked = (
     select(
         jobs.c.id,
@@ -210,6 +211,7 @@ _locked = (
         jobs.c.cancel_requested,
         jobs.c.cancel_mode,
         jobs.c.cancel_actor,
+        and_(jobs.c.batch_id.is_not(None), ~_its_batch).label("batch_gone"),
     )
     .select_from(_asked.join(jobs, jobs.c.id == _asked.c.job_id))
     .order_by(jobs.c.id)
@@ -238,6 +240,8 @@ def _answer(order: Order, job_id: str, row: Row[Any] | None, born: Mapping[str, 
         return Answer(job_id, None, JobNotFound(id=job_id))
     state = JobState(row.state)
     refused = order.refusal(row.id, row.job, state, bool(row.idempotent))
+    if refused is None and row.batch_gone and order.verb is not Verb.RERUN:
+        refused = BatchGone(id=row.id, state=state.value, action=order.verb.value)
     if refused is not None:
         return Answer(job_id, state, refused)
     return Answer(job_id, _target(order, row), new=born[job_id] if order.verb is Verb.RERUN else None)

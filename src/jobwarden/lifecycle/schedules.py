@@ -304,6 +304,9 @@ def backfill(transaction: Transaction, name: str, begin: datetime, end: datetime
     if begin > end or end > transaction.now():
         rule = f"the window from {begin.isoformat()} to {end.isoformat()} is not in the past"
         raise ScheduleRefused(name=name, rule=rule, way_out="give two past moments, the earlier first")
+    if row.runs_pruned_to is not None and begin <= row.runs_pruned_to:
+        rule = f"what ran up to {row.runs_pruned_to.isoformat()} is no longer known, and could run twice"
+        raise ScheduleRefused(name=name, rule=rule, way_out="let the window begin after that")
     found = takewhile(lambda at: at <= end, timing.occurrences(begin - _INSTANT))
     moments = list(islice(found, MOST_BACKFILLED + 1))
     if len(moments) > MOST_BACKFILLED:

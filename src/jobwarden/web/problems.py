@@ -40,6 +40,7 @@ STATUSES: Sequence[tuple[type[Exception], int]] = (
     (errors.WorkerNotFound, 404),
     (errors.ArtifactNotFound, 404),
     (errors.WrongState, 409),
+    (errors.BatchGone, 409),
     (errors.ForceRequired, 409),
     (errors.WorkerNotLive, 409),
     (errors.IdempotencyConflict, 409),
