@@ -2,12 +2,14 @@
 
 The jobs are of all kinds; a supervisor drains no-op jobs at full speed meanwhile. Questions are asked through the same
 service as the API's, a few a second, as some open pages would ask them. Slices with and without questions alternate, so
-that both meet the same machine. In the end an action on 100,000 jobs is carried out in bites.
+that both meet the same machine; and slices in which what was kept long enough is removed, as the leader does it. In
+the end an action on 100,000 jobs is carried out in bites.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import random
@@ -32,12 +34,15 @@ from bench.whole import worker
 from jobwarden import JobWarden
 from jobwarden.domain.access import Principal, Role
 from jobwarden.domain.errorprint import print_of
-from jobwarden.domain.orders import Verb
+from jobwarden.domain.orders import By, Verb
+from jobwarden.domain.retention import retention
 from jobwarden.domain.search import parse
 from jobwarden.domain.states import JobState
+from jobwarden.lifecycle.prune import Place, Pruner
 from jobwarden.service import Service
 from jobwarden.service.jobs import Wish
 from jobwarden.store import errors, schema
+from jobwarden.store.database import Database
 from jobwarden.store.ids import new_ids
 from jobwarden.views.jobs import Filter
 
@@ -47,7 +52,7 @@ _BITE = 5000
 _STATES = ("succeeded",) * 84 + ("failed",) * 5 + ("canceled",) + ("queued",) * 10
 _KINDS = [{"class": "OSError", "message": f"disk {letter} is full"} for letter in "abcdefghij"]
 _PAUSE = 0.25  # between questions
-_AT_MOST = {"postgresql": 9000, "mariadb": 4500, "sqlite": 4500}  # jobs a second that one supervisor ends
+_AT_MOST = {"postgresql": 4000, "mariadb": 3000, "sqlite": 4000}  # jobs a second that one supervisor ends
 _HOURS = timedelta(hours=3)
 Question = Callable[[], Any]
 
@@ -152,13 +157,11 @@ def _workers(store: Store) -> list[str]:
     return made
 
 
-class Asker:
-    """Asks one question after the other, a few a second, while it is let."""
+class Beside:
+    """Does something a few times a second in a thread of its own, while it is let."""
 
-    def __init__(self, asked: Mapping[str, Question]) -> None:
-        self._asked = asked
+    def __init__(self) -> None:
         self._goes, self._over = threading.Event(), threading.Event()
-        self.took: dict[str, list[float]] = defaultdict(list)
         self.failed: list[str] = []
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -175,26 +178,58 @@ class Asker:
         """Whether it may ask."""
         (self._goes.set if goes else self._goes.clear)()
 
+    def step(self) -> None:
+        """Once."""
+        raise NotImplementedError
+
     def _run(self) -> None:
-        while not self._over.is_set():
-            for name, question in self._asked.items():
-                self._goes.wait()
-                if self._over.is_set():
-                    return
-                begun = time.monotonic()
-                try:
-                    question()
-                except Exception as error:
-                    self.failed.append(f"{name}: {error}")
-                self.took[name].append(1000 * (time.monotonic() - begun))
-                time.sleep(_PAUSE)
+        while True:
+            self._goes.wait()
+            if self._over.is_set():
+                return
+            try:
+                self.step()
+            except Exception as error:
+                self.failed.append(str(error))
+            time.sleep(_PAUSE)
 
 
-def slices(store: Store, asker: Asker, seconds: float, many: int) -> tuple[list[float], list[float]]:
-    """How many jobs a second ended in slices with questions, and in those without, in turn."""
+class Asker(Beside):
+    """Asks one question after the other."""
+
+    def __init__(self, asked: Mapping[str, Question]) -> None:
+        super().__init__()
+        self._asked = itertools.cycle(asked.items())
+        self.took: dict[str, list[float]] = defaultdict(list)
+
+    def step(self) -> None:
+        """The next question."""
+        name, question = next(self._asked)
+        begun = time.monotonic()
+        question()
+        self.took[name].append(1000 * (time.monotonic() - begun))
+
+
+class Pruning(Beside):
+    """Removes jobs that succeeded more than a minute ago, a bite at a time."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__()
+        self._database, self._place, self.jobs = database, Place(), 0
+        self._pruner = Pruner(retention(["succeeded=1m"]), By("bench"))
+
+    def step(self) -> None:
+        """The next bite."""
+        bite = self._database.attempt(lambda transaction: self._pruner.bite(transaction, self._place))
+        self.jobs += bite.pruned.jobs
+        self._place = bite.next or Place()
+
+
+def slices(store: Store, beside: Beside, seconds: float, many: int) -> tuple[list[float], list[float]]:
+    """How many jobs a second ended in slices with that beside them, and in those without, in turn."""
     asked, alone = [], []
     for n in range(2 * many):
-        asker.let(n % 2 == 0)
+        beside.let(n % 2 == 0)
         before, begun = _ended(store), time.monotonic()
         time.sleep(seconds)
         (asked if n % 2 == 0 else alone).append((_ended(store) - before) / (time.monotonic() - begun))
@@ -230,20 +265,23 @@ def measured(site: Site, count: int, seconds: float, many: int) -> dict[str, Any
         asked = questions(service, ids)
         for question in asked.values():
             question()
-        store.fill(int(_AT_MOST[site.engine] * seconds * (2 * many + 1)), quick=True)
-        with worker(store) as running, Asker(asked) as asker:
+        store.fill(int(_AT_MOST[site.engine] * seconds * (3 * many + 1)), quick=True)
+        with worker(store) as running, Asker(asked) as asker, Pruning(app.database) as pruning:
             running.await_ready()
             time.sleep(seconds / 2)
             with_questions, alone = slices(store, asker, seconds, many)
+            with_pruning, unpruned = slices(store, pruning, seconds, many // 2)
             left = store.ask("SELECT count(*) FROM jobwarden_jobs WHERE lane = 'default' AND state = 'queued'")[0]
-        if asker.failed or not left:
-            raise AssertionError(f"{left} jobs are left, and these questions failed: {asker.failed}")
+        if asker.failed or pruning.failed or not left:
+            raise AssertionError(f"{left} jobs are left; failed: {asker.failed} {pruning.failed}")
         app.enqueue_many(app_call(app) for _ in range(100_000))
         called_off = bulk(service, 100_000)
         app.database.dispose()
     rates = {"with": median(with_questions), "without": median(alone)}
     took = {name: {"p50": median(each), "p95": _p95(each), "asked": len(each)} for name, each in asker.took.items()}
-    return {"jobs": count, "rates": rates, "loss": 1 - rates["with"] / rates["without"], "ms": took, "bulk": called_off}
+    rates |= {"pruning": median(with_pruning), "unpruned": median(unpruned)}
+    rates["pruned"] = pruning.jobs / seconds / (many // 2)
+    return {"jobs": count, "rates": rates, "ms": took, "bulk": called_off}
 
 
 def _p95(each: Sequence[float]) -> float:
@@ -272,9 +310,10 @@ def show(told: Mapping[str, Any], engine: str) -> None:
     console = Console()
     console.print(table)
     rates = told["rates"]
-    console.print(
-        f"drained {rates['with']:,.0f}/s with questions, {rates['without']:,.0f}/s without: {told['loss']:.1%} less"
-    )
+    for what, beside, alone in (("questions", "with", "without"), ("pruning", "pruning", "unpruned")):
+        less = 1 - rates[beside] / rates[alone]
+        console.print(f"drained {rates[beside]:,.0f}/s beside {what}, {rates[alone]:,.0f}/s without: {less:.1%} less")
+    console.print(f"pruned meanwhile: {rates['pruned']:,.0f} jobs/s")
     console.print(f"100,000 jobs called off by a filter, in bites of 500: {told['bulk']:.1f} s")
 
 
