@@ -57,6 +57,10 @@ class ConfigurationError(JobWardenError):
     """The setting {name} = {value!r} cannot be used: {rule}; {way_out}."""
 
 
+class ExtraMissing(JobWardenError):
+    """{what} needs the library {library}, which is not installed: pip install 'jobwarden[{extra}]'."""
+
+
 class PlatformUnsupported(JobWardenError):
     """{what} needs Linux (this is {platform}): run it on a Linux host; enqueueing and reading work here."""
 

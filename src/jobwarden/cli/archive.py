@@ -14,7 +14,7 @@ from typing import IO, Any, Self
 
 import sqlalchemy as sa
 
-from jobwarden.errors import ArchiveUnusable
+from jobwarden.errors import ArchiveUnusable, ExtraMissing
 from jobwarden.store.belongings import PARTS
 from jobwarden.store.database import Instant
 from jobwarden.store.ids import new_id
@@ -86,12 +86,11 @@ class _usable:  # noqa: N801 - reads as a word
 
 
 def check_parquet() -> None:
-    """Raises `ArchiveUnusable` where the library is missing."""
+    """Raises `ExtraMissing` where the library is."""
     try:
         import pyarrow.parquet  # noqa: F401, PLC0415
     except ImportError as error:
-        rule = "the library pyarrow is missing: pip install 'jobwarden[parquet]'"
-        raise ArchiveUnusable(path="*.parquet", rule=rule) from error
+        raise ExtraMissing(what="--format parquet", library="pyarrow", extra="parquet") from error
 
 
 def to_parquet(lines: Path, told: Callable[[int], None] = lambda rows: None) -> list[Path]:

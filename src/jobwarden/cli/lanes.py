@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import click
 
-from jobwarden.cli import output
+from jobwarden.cli import completion, output
 from jobwarden.cli.opening import Opening, told
 from jobwarden.cli.operate import actor
 from jobwarden.cli.output import Cell, duration, say, table
@@ -19,7 +19,7 @@ from jobwarden.views.lanes import LaneView, listed
 
 _STATES = ("queued", "running", "pending", "retrying", "orphaned", "failed")
 _reason = click.option("--reason", help="Why, for the ledger.")
-_lane = click.argument("lane")
+_lane = click.argument("lane", shell_complete=completion.lanes)
 
 
 @click.command()

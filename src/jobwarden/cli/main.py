@@ -18,6 +18,7 @@ from jobwarden.cli import (
     access,
     audit,
     batches,
+    completion,
     demo,
     doctor,
     finding,
@@ -32,6 +33,7 @@ from jobwarden.cli import (
     schedules,
     schema,
     serve,
+    top,
 )
 from jobwarden.cli.app_probe import place_of
 from jobwarden.cli.opening import APP_VARIABLE, Opening
@@ -69,6 +71,7 @@ _MODULES = (
     serve,
     schema,
     read,
+    top,
     finding,
     operate,
     lanes,
@@ -79,6 +82,7 @@ _MODULES = (
     audit,
     access,
     retention,
+    completion,
 )
 for module in _MODULES:
     for command in module.COMMANDS:

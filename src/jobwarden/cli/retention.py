@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -170,11 +171,11 @@ def _converted(written: archive.JsonLines, as_json: bool) -> list[Path]:
 
 
 def _spinning(quiet: bool) -> Progress:
-    return Progress(*_COLUMNS, console=output.console(), disable=quiet, transient=True)
+    return Progress(*_COLUMNS, console=output.console(), disable=quiet or not sys.stdout.isatty(), transient=True)
 
 
 def _counting(quiet: bool) -> Progress:
-    return Progress(*_COUNTED, console=output.console(), disable=quiet)
+    return Progress(*_COUNTED, console=output.console(), disable=quiet or not sys.stdout.isatty())
 
 
 COMMANDS = (prune, export)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from jobwarden.cli import output, screens_schedules
+from jobwarden.cli import completion, output, screens_schedules
 from jobwarden.cli.opening import Opening, told
 from jobwarden.cli.operate import actor, params_option, tags_option
 from jobwarden.cli.read import json_option
@@ -20,7 +20,7 @@ from jobwarden.store.database import Transaction
 from jobwarden.views import schedules as views
 
 T = TypeVar("T")
-_name = click.argument("name")
+_name = click.argument("name", shell_complete=completion.schedules)
 _reason = click.option("--reason", help="Why, for the ledger.")
 
 
@@ -56,7 +56,7 @@ def schedules(opening: Opening, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=completion.schedules)
 @click.option("--runs", type=click.IntRange(0, 1000), default=20, show_default=True, help="How many runs to show.")
 @json_option
 @click.pass_obj
