@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,12 @@ import pytest
 import sqlalchemy as sa
 
 from jobwarden import JobWarden
+from jobwarden.domain.ids import first_at
 from jobwarden.domain.report import Outcome, Report
 from jobwarden.domain.states import AttemptState, JobState, WorkerState
 from jobwarden.process.runtime_dir import RuntimeDir
 from jobwarden.store import schema
+from jobwarden.views.audit import AuditFilter, listed
 from tests.acceptance.conftest import QUICK, Start
 from tests.support.factories import Factories
 from tests.support.hosts import IN_OWN_PIDS, PATIENCE, Reaper, Worker, await_beats, await_said, await_state
@@ -254,3 +258,29 @@ def _give(rows: Factories, job: dict[str, Any], worker: str, **stamp: Any) -> No
 def _workers(rows: Factories) -> list[dict[str, Any]]:
     with rows.database.read() as transaction:
         return [dict(row) for row in transaction.connection.execute(schema.workers.select()).mappings()]
+
+
+def test_the_leader_removes_what_was_kept_long_enough_again_and_again(rows: Factories, reaper: Any) -> None:
+    """Not what is kept, and not while it does not lead; it beats on meanwhile."""
+    stays = rows.job(JobState.FAILED)["id"]
+    rules = {"JOBWARDEN_RETAIN": "succeeded=10d", "JOBWARDEN_PRUNE_EVERY": "0.5"}
+    old = _old_jobs(rows, 700)
+    leader = reaper("global", env={**QUICK, **rules})
+    eventually(lambda: rows.count(schema.jobs) == 1, PATIENCE, why=lambda: f"{rows.count(schema.jobs)} are left")
+    leader.expect("kept long enough and removed: 700 jobs")
+    again = _old_jobs(rows, 1)
+    eventually(lambda: rows.count(schema.jobs) == 1, PATIENCE, why=lambda: f"{again} is left")
+    assert rows.read(schema.jobs, stays)["state"] == "failed"
+    assert not rows.count(schema.attempts) - 1, f"of {len(old)}"
+    with rows.database.read() as transaction:
+        acts = [entry.action for entry in listed(transaction, AuditFilter(), None, 10).entries]
+    assert acts == ["fleet.prune", "fleet.prune"]
+    leader.end()
+
+
+def _old_jobs(rows: Factories, number: int) -> list[str]:
+    """Jobs that succeeded eleven days ago."""
+    with rows.database.read() as transaction:
+        at = transaction.now() - timedelta(days=11)
+    ids = [first_at(at)[:-12] + f"{random.getrandbits(48):012x}" for _ in range(number)]
+    return [rows.job(JobState.SUCCEEDED, id=job_id, created_at=at, finished_at=at)["id"] for job_id in ids]

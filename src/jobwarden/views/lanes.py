@@ -60,16 +60,17 @@ def _served(workers: Iterable[WorkerLine]) -> dict[str, int]:
     return served
 
 
+_waiting = (jobs.c.lane == bindparam("lane"), jobs.c.state == words(JobState.QUEUED))
 _first: Any = (
     select(jobs.c.priority, age(func.coalesce(jobs.c.queued_at, jobs.c.created_at)).label("waited"))
-    .where(
-        jobs.c.lane == bindparam("lane"),
-        jobs.c.state == words(JobState.QUEUED),
-        # What a partial index promises, PostgreSQL no longer looks up in it; but it must, to get at the priority.
-        jobs.c.state == select(words(JobState.QUEUED)).scalar_subquery(),
-        jobs.c.priority <= bindparam("most"),
-    )
+    .where(*_waiting, jobs.c.priority <= bindparam("most"))
     .order_by(jobs.c.priority.desc(), jobs.c.created_at, jobs.c.id)
+    .limit(1)
+)
+_lowest = (
+    select(jobs.c.priority)
+    .where(*_waiting)
+    .order_by(jobs.c.priority, jobs.c.created_at.desc(), jobs.c.id.desc())
     .limit(1)
 )
 
@@ -77,11 +78,16 @@ _first: Any = (
 def oldest(transaction: Transaction, lane: str) -> float | None:
     """For how many seconds the first in line has been due, of the priority whose first has been so the longest.
 
-    One look into the claim index for each priority, the twenty highest at most.
+    One look into the claim index for each priority, the twenty highest at most. Where there is but one, as usual, none
+    is looked for below it: a partial index may have to be walked for that.
     """
-    most, waits = _HIGHEST, []
-    for _ in range(_MOST_PRIORITIES):
-        row = transaction.execute(_first, lane=lane, most=most).one_or_none() if most >= -_HIGHEST else None
+    lowest = transaction.execute(_lowest, lane=lane).scalar_one_or_none()
+    if lowest is None:
+        return None
+    most = _HIGHEST
+    waits: list[float] = []
+    while most >= lowest and len(waits) < _MOST_PRIORITIES:
+        row = transaction.execute(_first, lane=lane, most=most).one_or_none()
         if row is None:
             break
         most = row.priority - 1

@@ -53,7 +53,7 @@ _NARROWEST = (
 _INDEXED = frozenset({JobState.FAILED, JobState.ORPHANED, JobState.CANCELED, JobState.STOPPED})
 _MOST_WALKED = 40  # ranges of an index that are walked side by side
 _BITE, _LARGEST_BITE, _MOST_LOOKED_AT = 200, 2000, 40_000
-_LONG_ENOUGH = 0.15  # seconds of looking, after which a page that is not full goes out as it is
+_LONG_ENOUGH = 0.1  # seconds of looking, after which a page that is not full goes out as it is
 _NAMES = 1000
 #: Ids begin with the clock of the host that made them, which may be wrong by so much.
 _CLOCKS = timedelta(days=1)
