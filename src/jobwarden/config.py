@@ -42,6 +42,8 @@ RETAIN = re.compile(
     r"(?:(?:(?P<lane>.+):)?(?P<state>succeeded|failed|canceled|stopped|\*)|(?P<what>workers|runs))"
     r"=(?P<span>never|[1-9]\d{0,5}[mhdw])"
 )
+#: A port, or a host and a port.
+LISTEN = re.compile(r"(?:(?P<host>[^:\[\]\s]+|\[[0-9a-fA-F:]+\]):)?(?P<port>\d{1,5})")
 RETAIN_EXAMPLE = "failed=90d, imports:succeeded=12h, workers=1w or runs=never"
 RETAINED = ("succeeded=30d", "canceled=30d", "failed=90d", "stopped=90d", "workers=7d", "runs=90d")
 
@@ -91,6 +93,12 @@ def _kept(entry: str) -> str:
     if not RETAIN.fullmatch(entry):
         raise ValueError(f"{entry!r} is none of its entries, which are like {RETAIN_EXAMPLE}")
     return entry
+
+
+def _address(text: str) -> str:
+    if not LISTEN.fullmatch(text):
+        raise ValueError("it must be a port, or a host and a port, like 9484 or 0.0.0.0:9484")
+    return text
 
 
 Kept = Annotated[tuple[Annotated[str, AfterValidator(_kept)], ...], BeforeValidator(_split)]
@@ -203,6 +211,11 @@ class Settings(BaseModel):
     )
     prune_every: Seconds = Field(
         3600.0, description="Seconds between two passes in which the leader removes what need not be kept; 0: never."
+    )
+    metrics_listen: Annotated[str, AfterValidator(_address)] | None = Field(
+        None,
+        description="Where a daemon serves metrics for Prometheus: a port on this machine, or HOST:PORT; unset: "
+        "nowhere (`serve` has them too).",
     )
     promote: Names = Field((), description="Parameters whose text becomes a tag of the same name, for every job.")
 

@@ -16,7 +16,7 @@ from jobwarden.domain.states import BatchState, JobState
 from jobwarden.service import Service
 from jobwarden.store.database import Database
 from jobwarden.store.schema import attempts, jobs, tokens
-from jobwarden.web import create_app
+from jobwarden.web import create_app, trusted_header
 from tests.support.factories import Factories
 from tests.support.jobs import build
 from tests.web.conftest import OWN, client_of, refused
@@ -192,6 +192,39 @@ def test_the_applications_own_word_replaces_all_that(database_url: str) -> None:
     del client.headers["X-JobWarden"]
     refused(client.post("/api/lanes/hot/pause", headers={"n": "3"}), 403, "X-JobWarden")
     jw.database.dispose()
+
+
+@pytest.mark.any_engine
+@pytest.mark.parametrize(
+    ("address", "headers", "who"),
+    [
+        ("10.0.0.7", {"X-Remote-User": "ada"}, ("ada", "viewer")),
+        ("10.0.0.7", {"X-Remote-User": "ada", "X-Remote-Role": "operator"}, ("ada", "operator")),
+        ("10.0.0.7", {"X-Remote-User": "ada", "X-Remote-Role": "king"}, None),
+        ("10.0.0.7", {"X-Remote-Role": "admin"}, None),
+        ("10.0.0.7", {"X-Remote-User": "a" * 201}, None),
+        ("10.0.1.7", {"X-Remote-User": "ada"}, None),
+        ("testclient", {"X-Remote-User": "ada"}, None),
+    ],
+)
+def test_what_a_trusted_proxy_says_is_believed(
+    database_url: str, address: str, headers: dict[str, str], who: tuple[str, str] | None
+) -> None:
+    auth = trusted_header(role_header="X-Remote-Role", proxies=["10.0.0.0/24"])
+    jw = build(database_url=database_url, auth=auth)
+    answer = client_of(jw, address).get("/api/me", headers=headers)
+    if who is None:
+        refused(answer, 403, "The application does not let you in.")
+    else:
+        assert (answer.json()["actor"], answer.json()["role"]) == who
+    jw.database.dispose()
+
+
+@pytest.mark.any_engine
+@pytest.mark.parametrize("wrong", [{"role": "king"}, {"proxies": ["here"]}])
+def test_a_wrong_word_about_a_proxy_is_refused_at_once(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"king|here"):
+        trusted_header(**wrong)
 
 
 # -- what is seen -----------------------------------------------------------------------------------------------------

@@ -7,7 +7,8 @@ from typing import Any
 from starlette.testclient import TestClient
 
 from jobwarden import JobWarden
-from jobwarden.domain.states import JobState
+from jobwarden.domain.states import Actor, AttemptState, JobState
+from jobwarden.store.ledger import note
 from jobwarden.store.schema import audit, jobs
 from tests.support.factories import Factories
 from tests.web.conftest import refused
@@ -127,12 +128,31 @@ def test_an_action_on_all_that_a_filter_finds_goes_in_bites_and_its_preview_is_e
 def test_attempts_events_and_an_explanation_have_addresses_of_their_own(api: TestClient, factories: Factories) -> None:
     job_id = factories.job(JobState.FAILED)["id"]
     whole = api.get(f"/api/jobs/{job_id}").json()
+    assert whole["attempts"]
     assert api.get(f"/api/jobs/{job_id[-12:]}").json()["id"] == job_id
-    assert api.get(f"/api/jobs/{job_id}/attempts").json() == whole["attempts"] != []
-    assert api.get(f"/api/jobs/{job_id}/events").json() == whole["events"]
+    for part in ("attempts", "events"):
+        assert api.get(f"/api/jobs/{job_id}/{part}").json() == {"data": whole[part], "next": None}
     api.post("/api/lanes/still/pause", json={"reason": "broken"})
     held = _enqueued(api, lane="still")
     reasons = api.get(f"/api/jobs/{held}/explain").json()["reasons"]
     assert reasons[0]["code"] == "lane_paused"
     assert "broken" in reasons[0]["words"]
     assert "succeed" in api.get("/api/job-names").json()
+
+
+def test_attempts_and_ledgers_come_in_pages(api: TestClient, factories: Factories) -> None:
+    job = factories.job(JobState.FAILED)
+    for _ in range(4):
+        factories.attempt(job, AttemptState.FAILED)
+    with factories.database.write() as transaction:
+        for reason in "abcde":
+            told = {"level": "job", "state": "failed", "reason": reason, "job_id": job["id"]}
+            note(transaction, [told], Actor.OPERATOR, "ann")
+    for part, key, whole in (("attempts", "attempt_number", [1, 2, 3, 4, 5]), ("events", "reason", list("abcde"))):
+        seen, after, pages = [], "0", 0
+        while after is not None:
+            page = api.get(f"/api/jobs/{job['id']}/{part}", params={"after": after, "limit": 2}).json()
+            seen += [each[key] for each in page["data"]]
+            after, pages = page["next"], pages + 1
+        assert (seen, pages) == (whole, 3)
+    refused(api.get(f"/api/jobs/{job['id']}/events", params={"after": -1}), 422, "after")

@@ -10,7 +10,9 @@ from typing import Any
 import click
 
 from jobwarden.cli.opening import Opening
+from jobwarden.config import Settings
 from jobwarden.daemons import host, roles
+from jobwarden.daemons.exporter import exporting
 
 
 def _options(command: Any) -> Any:
@@ -53,7 +55,9 @@ def up(opening: Opening, /, **given: Any) -> int:
 def _work(opening: Opening, given: dict[str, Any], **wishes: Any) -> int:
     burst = given.pop("burst")
     settings = {name: value for name, value in given.items() if value not in (None, ())}
-    return host.work(opening.needed(), burst=burst, **wishes, **settings)
+    app = opening.needed()
+    with exporting(Settings(**settings), "supervisor"):
+        return host.work(app, burst=burst, **wishes, **settings)
 
 
 @click.command("reap-local")
@@ -64,7 +68,7 @@ def reap_local(opening: Opening, /) -> int:
     Adopts what outlives its supervisor, settles what does not. Each worker starts one beside itself already; one of a
     host acts, the others are spares.
     """
-    return roles.run("local_reaper", opening.settings())
+    return daemon("local_reaper", opening.settings())
 
 
 @click.command("reap-global")
@@ -74,7 +78,13 @@ def reap_global(opening: Opening, /) -> int:
 
     Run it on two or three hosts: one leads, the others are spares.
     """
-    return roles.run("global_reaper", opening.settings())
+    return daemon("global_reaper", opening.settings())
+
+
+def daemon(role: str, settings: Settings, app: str | None = None) -> int:
+    """Be a daemon that runs no jobs; the exit code."""
+    with exporting(settings, role):
+        return roles.run(role, settings, app)
 
 
 COMMANDS = (work, up, reap_local, reap_global)

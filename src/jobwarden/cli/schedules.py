@@ -12,7 +12,7 @@ from jobwarden.cli import completion, output, screens_schedules
 from jobwarden.cli.opening import Opening, told
 from jobwarden.cli.operate import actor, params_option, tags_option
 from jobwarden.cli.read import json_option
-from jobwarden.daemons import roles
+from jobwarden.cli.roles import daemon
 from jobwarden.domain.occurrences import Missed, Overlap
 from jobwarden.domain.orders import By
 from jobwarden.lifecycle import schedules as verbs
@@ -67,7 +67,7 @@ def schedule(opening: Opening, name: str | None, runs: int, as_json: bool) -> in
     schedules like those that the application declares.
     """
     if name is None:
-        return roles.run("scheduler", opening.settings(), opening.app)
+        return daemon("scheduler", opening.settings(), opening.app)
 
     def shown(transaction: Transaction) -> tuple[views.ScheduleLine, list[views.RunLine], datetime]:
         line = views.shown(transaction, name)

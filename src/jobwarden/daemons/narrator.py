@@ -146,6 +146,9 @@ class Narrator:
     def stalled(self, batch_id: str) -> None:
         log.error("batch %s was stalled with nothing to go on with it, which cannot happen: it goes on", batch_id)
 
+    def exports(self, where: str) -> None:
+        log.info("metrics are at %s", where)
+
     def pruned(self, pruned: Pruned) -> None:
         told = ", ".join(f"{number} {what}" for what, number in asdict(pruned).items() if number)
         log.info("kept long enough and removed: %s", told)

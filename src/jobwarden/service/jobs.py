@@ -131,14 +131,20 @@ class Jobs(Part):
         return self._read(lambda transaction: views.shown(transaction, find_job(transaction, job_id)))
 
     @needs(VIEWER, "see jobs")
-    def attempts(self, principal: Principal, job_id: str) -> list[views.AttemptView]:
-        """Its attempts."""
-        return self._read(lambda transaction: views.attempts_of(transaction, find_job(transaction, job_id)))
+    def attempts(
+        self, principal: Principal, job_id: str, after: int = 0, limit: int | None = None
+    ) -> list[views.AttemptView]:
+        """Its attempts, after the one of that number."""
+        return self._read(
+            lambda transaction: views.attempts_of(transaction, find_job(transaction, job_id), after, limit)
+        )
 
     @needs(VIEWER, "see jobs")
-    def events(self, principal: Principal, job_id: str) -> list[views.EventView]:
-        """Its ledger."""
-        return self._read(lambda transaction: views.events_of(transaction, find_job(transaction, job_id)))
+    def events(
+        self, principal: Principal, job_id: str, after: int = 0, limit: int | None = None
+    ) -> list[views.EventView]:
+        """Its ledger, after the row of that id."""
+        return self._read(lambda transaction: views.events_of(transaction, find_job(transaction, job_id), after, limit))
 
     @needs(VIEWER, "see jobs")
     def logs(self, principal: Principal, job_id: str, after: int, limit: int) -> list[log_views.LogLine]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, bindparam, select
+from sqlalchemy import BigInteger, Select, bindparam, select
 
 from jobwarden.domain.search import Field, Search, Word
 from jobwarden.domain.states import ENDED, JobState
@@ -245,10 +245,14 @@ _whole = select(*columns(jobs, JobView, name="label")).where(jobs.c.id == bindpa
 _state = select(jobs.c.state).where(jobs.c.id == bindparam("job", type_=Id))
 _attempts = (
     select(*columns(attempts, AttemptView))
-    .where(attempts.c.job_id == bindparam("job", type_=Id))
+    .where(attempts.c.job_id == bindparam("job", type_=Id), attempts.c.attempt_number > bindparam("after"))
     .order_by(attempts.c.attempt_number)
 )
-_events = select(*columns(events, EventView)).where(events.c.job_id == bindparam("job", type_=Id)).order_by(events.c.id)
+_events = (
+    select(*columns(events, EventView))
+    .where(events.c.job_id == bindparam("job", type_=Id), events.c.id > bindparam("after", type_=BigInteger()))
+    .order_by(events.c.id)
+)
 _artifacts = (
     select(*columns(artifacts, ArtifactView))
     .where(artifacts.c.job_id == bindparam("job", type_=Id))
@@ -311,14 +315,15 @@ def state_of(transaction: Transaction, job_id: str) -> JobState:
     return JobState(state)
 
 
-def attempts_of(transaction: Transaction, job_id: str) -> list[AttemptView]:
-    """A job's attempts, first to last."""
-    return [build(AttemptView, row) for row in transaction.execute(_attempts, job=job_id)]
+def attempts_of(transaction: Transaction, job_id: str, after: int = 0, limit: int | None = None) -> list[AttemptView]:
+    """A job's attempts, first to last, after the one with the number ``after``."""
+    found = transaction.execute(_attempts.limit(limit), job=job_id, after=after)
+    return [build(AttemptView, row) for row in found]
 
 
-def events_of(transaction: Transaction, job_id: str) -> list[EventView]:
-    """A job's ledger, in order."""
-    return [build(EventView, row) for row in transaction.execute(_events, job=job_id)]
+def events_of(transaction: Transaction, job_id: str, after: int = 0, limit: int | None = None) -> list[EventView]:
+    """A job's ledger, in order, after the row with the id ``after``."""
+    return [build(EventView, row) for row in transaction.execute(_events.limit(limit), job=job_id, after=after)]
 
 
 def artifacts_of(transaction: Transaction, job_id: str) -> list[ArtifactView]:

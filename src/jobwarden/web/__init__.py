@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jobwarden.web.access import trusted_header
 from jobwarden.web.app import create_app
 
-__all__ = ["create_app"]
+__all__ = ["create_app", "trusted_header"]

@@ -12,7 +12,7 @@ import inspect
 import ipaddress
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,6 +25,7 @@ from jobwarden.service.access import Access
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
+_LONGEST_NAME = 200
 OWN_HEADER = "X-JobWarden"
 Told = Principal | Role | bool | str | None
 
@@ -87,6 +88,40 @@ class Doorkeeper:
             raise HTTPException(403, "The Host header does not name this machine: ask by localhost or 127.0.0.1.")
         _refuse_pages(request)
         return Principal("api:loopback", Role.ADMIN, address)
+
+
+def trusted_header(
+    name: str = "X-Remote-User",
+    *,
+    role: str = "viewer",
+    role_header: str | None = None,
+    proxies: Iterable[str] = ("127.0.0.1", "::1"),
+) -> Callable[[Request], Principal | None]:
+    """An ``auth=`` that believes what a proxy says of who asks, which has asked them itself.
+
+    The user is in the header ``name``, the role in ``role_header`` where that is set and sent, else it is ``role``.
+    Only what comes from ``proxies`` (addresses or networks) is believed; everybody else is nobody. The proxy must take
+    both headers out of what clients send. Raises `ValueError` for what is no role, address or network.
+    """
+    usual, networks = Role(role), [ipaddress.ip_network(each) for each in proxies]
+
+    def told(request: Request) -> Principal | None:
+        address, user = _address(request), request.headers.get(name, "").strip()
+        if not user or len(user) > _LONGEST_NAME or not _is_within(address, networks):
+            return None
+        wanted = request.headers.get(role_header) if role_header else None
+        if wanted is not None and wanted not in set(Role):
+            return None
+        return Principal(user, usual if wanted is None else Role(wanted), address)
+
+    return told
+
+
+def _is_within(address: str | None, networks: Iterable[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
+    try:
+        return address is not None and any(ipaddress.ip_address(address) in network for network in networks)
+    except ValueError:
+        return False
 
 
 def _refuse_pages(request: Request) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Body, Header, Path, Query, Request, Response
 
@@ -26,6 +26,9 @@ router = APIRouter(tags=["jobs"], route_class=Polled)
 _UUID = Path(pattern=WHOLE_ID, description="An artifact's whole id.")
 _TAG = re.compile(r"tag\[(.{1,64})\]\Z", re.DOTALL)
 _streams = Streams(most=50)
+_LARGEST = (1 << 63) - 1
+Known = Annotated[int, Query(ge=0, le=_LARGEST, description="What is known already: what follows is given.")]
+T = TypeVar("T")
 
 
 # -- enqueue ----------------------------------------------------------------------------------------------------------
@@ -116,15 +119,22 @@ def shown(job_id: AnyId, desk: Desk, who: Who) -> JobView:
 
 
 @router.get("/jobs/{job_id}/attempts", responses=refusals(404, 409))
-def attempts(job_id: AnyId, desk: Desk, who: Who) -> list[AttemptView]:
-    """Its attempts, first to last."""
-    return desk.jobs.attempts(who, job_id)
+def attempts(job_id: AnyId, desk: Desk, who: Who, after: Known = 0, limit: Limit = 200) -> PageOf[AttemptView]:
+    """Its attempts, first to last; ``after`` is the number of the last one that is known."""
+    found = desk.jobs.attempts(who, job_id, after, limit + 1)
+    return _page(found, limit, lambda attempt: attempt.attempt_number)
 
 
 @router.get("/jobs/{job_id}/events", responses=refusals(404, 409))
-def events(job_id: AnyId, desk: Desk, who: Who) -> list[EventView]:
-    """Its ledger, in order."""
-    return desk.jobs.events(who, job_id)
+def events(job_id: AnyId, desk: Desk, who: Who, after: Known = 0, limit: Limit = 200) -> PageOf[EventView]:
+    """Its ledger, in order; ``after`` is the id of the last row that is known."""
+    found = desk.jobs.events(who, job_id, after, limit + 1)
+    return _page(found, limit, lambda event: event.id)
+
+
+def _page(found: list[T], limit: int, key: Callable[[T], int]) -> PageOf[T]:
+    """A page of what was read, one more than it may hold."""
+    return PageOf(data=found[:limit], next=str(key(found[limit - 1])) if len(found) > limit else None)
 
 
 @router.get("/jobs/{job_id}/explain", responses=refusals(404, 409))
@@ -138,10 +148,10 @@ def logs(
     job_id: AnyId,
     desk: Desk,
     who: Who,
-    after: Annotated[int, Query(ge=0, le=(1 << 63) - 1, description="The id of the last line that is known.")] = 0,
+    after: Known = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
 ) -> list[LogLine]:
-    """Its lines after a cursor, in order."""
+    """Its lines in order; ``after`` is the id of the last one that is known."""
     return desk.jobs.logs(who, job_id, after, limit)
 
 
@@ -150,7 +160,7 @@ async def follow(
     job_id: AnyId,
     desk: Desk,
     who: Who,
-    last_event_id: Annotated[int, Header(ge=0, le=(1 << 63) - 1)] = 0,
+    last_event_id: Annotated[int, Header(ge=0, le=_LARGEST)] = 0,
 ) -> Any:
     """Its lines as they come, as server-sent events; it ends when the job is at rest and all is told."""
     return await _streams.of(desk, who, job_id, last_event_id)
