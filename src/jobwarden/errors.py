@@ -2,7 +2,7 @@
 
     JobWardenError
     ├── ConfigurationError
-    ├── PlatformUnsupported
+    ├── ExtraMissing · PlatformUnsupported
     ├── DefinitionError (TypeError)
     │   ├── IdempotencyUndeclared
     │   └── DuplicateJob
@@ -12,6 +12,7 @@
     ├── BatchRefused (ValueError)
     │   ├── DuplicateKey · UnknownDependency · DoubledDependency · DependencyCycle
     ├── ScheduleRefused (ValueError)
+    ├── BatchGone
     ├── SearchRefused (ValueError)
     ├── UnknownJob (LookupError)
     ├── IdempotencyConflict
@@ -32,7 +33,7 @@
     ├── ApplicationImportError
     ├── FencedOut
     ├── ArtifactRefused
-    ├── RuntimeDirUnusable
+    ├── ArchiveUnusable · RuntimeDirUnusable
     ├── IdentityUnknown
     └── IllegalTransition
 

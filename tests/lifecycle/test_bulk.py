@@ -59,7 +59,7 @@ def _rows(database: Database, table: sa.Table, *left_out: str) -> list[dict[str,
 def _comparable(row: dict[str, Any]) -> dict[str, Any]:
     """A row with its instants as seconds from its birth, and without what is its own."""
     born = row["created_at"]
-    own = {"id", "job_id"}
+    own = {"id", "id_end", "job_id"}
     plain = {key: value for key, value in row.items() if key not in own and not isinstance(value, datetime)}
     ages = {
         key: "later" if value > born + timedelta(days=1) else round((value - born).total_seconds(), -1)

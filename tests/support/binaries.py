@@ -49,6 +49,11 @@ def mariadb() -> dict[str, Path]:
     return {name: path for name, path in found.items() if path is not None}
 
 
+def browser() -> Path | None:
+    """The browser that the console is tested in, or None."""
+    return _which("chromium", "chromium-browser", "google-chrome")
+
+
 def galera() -> Path:
     """The library that makes a cluster of MariaDB servers; raises `ServerMissing` without it or what it needs."""
     found = next((path for folder in _PROVIDERS if (path := Path(folder) / "libgalera_smm.so").exists()), None)

@@ -23,7 +23,7 @@ from jobwarden.store.ids import new_id
 @click.option("--port", type=click.IntRange(0, 65535), default=8484, show_default=True, help="0: any free one.")
 @click.pass_obj
 def serve(opening: Opening, host: str, port: int) -> None:
-    """Serve the API over HTTP.
+    """Serve the console and the API over HTTP.
 
     Only clients on this machine are served until there is a token or a user, or the application's JobWarden is given
     auth=. Without -A everything can be looked at and acted on, and no job be enqueued.
@@ -34,7 +34,8 @@ def serve(opening: Opening, host: str, port: int) -> None:
     configure(app.settings.log_format, "serve", new_id())
     with _listening(host, port) as listener:
         server = uvicorn.Server(_config(uvicorn, web.create_app(app)))
-        say(f"serving http://{_named(host)}:{listener.getsockname()[1]}/api (Ctrl-C ends it)")
+        address = f"http://{_named(host)}:{listener.getsockname()[1]}"
+        say(f"serving {address}/api, and the console at {address}/ (Ctrl-C ends it)")
         server.run(sockets=[listener])
 
 

@@ -46,6 +46,8 @@ class Action(StrEnum):
     TOKEN_REVOKE = "token.revoke"
     FLEET_PRUNE = "fleet.prune"
     USER_CREATE = "user.create"
+    USER_LOGIN = "user.login"
+    USER_LOGOUT = "user.logout"
     USER_PASSWORD = "user.password"
     USER_DISABLE = "user.disable"
     USER_ENABLE = "user.enable"

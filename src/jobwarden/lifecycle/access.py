@@ -29,6 +29,8 @@ from jobwarden.store.schema import users as user_table
 
 PREFIX = "jw_"
 SHORTEST = 12
+SESSION = "session:"
+SESSION_LASTS = timedelta(hours=12)
 _LONGEST_NAME, _LONGEST_PASSWORD = 190, 1024
 _LONGEST_LIFE = timedelta(days=36525)
 
@@ -72,6 +74,8 @@ def create_token(
     Raises `AccessRefused` for a name, role or expiry that cannot be, and `NameTaken`.
     """
     given = {"id": new_id(), "name": _name("token", name), "role": _role("token", name, role).value}
+    if name.startswith(SESSION):
+        raise AccessRefused(kind="token", name=name, rule=f"names that begin with {SESSION} are the console's")
     if expires_in is not None and not timedelta(0) < expires_in <= _LONGEST_LIFE:
         raise AccessRefused(kind="token", name=name, rule="it must expire within a hundred years from now, not before")
     expires = transaction.now() + expires_in if expires_in is not None else None
@@ -98,8 +102,8 @@ def revoke_token(transaction: Transaction, name_or_id: str, by: By) -> TokenLine
 
 
 def tokens(transaction: Transaction) -> list[TokenLine]:
-    """Every token, by name."""
-    return [_token_line(row) for row in store.listed(transaction, token_table)]
+    """Every token, by name; sessions of the console are none."""
+    return [_token_line(row) for row in store.listed(transaction, token_table) if not row.name.startswith(SESSION)]
 
 
 def is_configured(transaction: Transaction) -> bool:
@@ -110,7 +114,11 @@ def is_configured(transaction: Transaction) -> bool:
 def authenticate(transaction: Transaction, secret: str) -> Principal | None:
     """Who has this secret; None if nobody has, or if the token is expired or revoked. Only reads."""
     row = store.live_token(transaction, _hash(secret)) if secret.startswith(PREFIX) else None
-    return Principal(f"token:{row.name}", Role(row.role)) if row is not None else None
+    if row is None:
+        return None
+    if row.name.startswith(SESSION):
+        return _of_session(transaction, row)
+    return Principal(f"token:{row.name}", Role(row.role))
 
 
 def touch(transaction: Transaction, secret: str) -> None:
@@ -171,6 +179,11 @@ def set_role(transaction: Transaction, name: str, role: Role | str, by: By) -> U
         return _user_line(row)
     told = (Action.USER_ROLE, by, {"role": row.role}, {"role": wanted.value})
     return _changed(transaction, name, {"role": wanted.value}, told)
+
+
+def has_users(transaction: Transaction) -> bool:
+    """Whether there is a user who is not disabled."""
+    return any(row.disabled_at is None for row in store.listed(transaction, user_table))
 
 
 def users(transaction: Transaction) -> list[UserLine]:
@@ -251,6 +264,41 @@ def _changed(
 
 def _user_line(row: Any) -> UserLine:
     return UserLine(row.id, row.name, Role(row.role), row.created_by, row.created_at, row.updated_at, row.disabled_at)
+
+
+# -- sessions of the console: tokens that a user gets by a password, and that end with any change of the user ----------
+
+
+def log_in(transaction: Transaction, name: str, password: str, address: str | None) -> tuple[Principal, str] | None:
+    """A session for who has this name and password, with its secret; None for whoever has not."""
+    who = check_password(transaction, name, password)
+    if who is None:
+        return None
+    store.forget_expired(transaction, SESSION)
+    session, secret = new_id(), PREFIX + secrets.token_urlsafe(32)
+    expires = transaction.now() + SESSION_LASTS
+    given = {"id": session, "name": f"{SESSION}{session}", "role": who.role.value, "created_by": name}
+    store.add(transaction, token_table, {**given, "hash": _hash(secret), "expires_at": expires})
+    by = By(who.actor, address=address)
+    record_act(transaction, Action.USER_LOGIN, name, by, None, {"session": session, "expires_at": expires.isoformat()})
+    return who, secret
+
+
+def log_out(transaction: Transaction, secret: str, address: str | None) -> None:
+    """End a session; fine if there is none."""
+    row = store.live_token(transaction, _hash(secret))
+    if row is None or not row.name.startswith(SESSION):
+        return
+    store.change(transaction, token_table, row.id, {"revoked_at": now(), "revoked_by": row.created_by})
+    by = By(f"user:{row.created_by}", address=address)
+    record_act(transaction, Action.USER_LOGOUT, row.created_by, by, {"session": row.id}, None)
+
+
+def _of_session(transaction: Transaction, row: Any) -> Principal | None:
+    user = store.named(transaction, user_table, row.created_by, lock=False)
+    if user is None or user.disabled_at is not None or user.updated_at > row.created_at:
+        return None
+    return Principal(f"user:{user.name}", Role(user.role))
 
 
 # -- both -------------------------------------------------------------------------------------------------------------

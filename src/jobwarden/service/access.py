@@ -46,6 +46,10 @@ class Access(Part):
         """Whether there is any token or user: then nobody is let in without credentials."""
         return self._read(verbs.is_configured)
 
+    def has_users(self) -> bool:
+        """Whether there is any user who may come in."""
+        return self._read(verbs.has_users)
+
     def recognise(self, secret: str, address: str | None) -> Principal | None:
         """Who has this token; None if nobody has."""
         found = self._read(lambda transaction: verbs.authenticate(transaction, secret))
@@ -53,6 +57,16 @@ class Access(Part):
             return None
         self._touch(found.actor, secret)
         return replace(found, address=address)
+
+    def log_in(self, name: str, password: str, address: str | None) -> str | None:
+        """A session's secret for who has this name and password; None for whoever has not."""
+        with self._database.answering(), self._database.write() as transaction:
+            found = verbs.log_in(transaction, name, password, address)
+        return None if found is None else found[1]
+
+    def log_out(self, secret: str, address: str | None) -> None:
+        """End a session."""
+        self._write(lambda transaction: verbs.log_out(transaction, secret, address))
 
     def _touch(self, actor: str, secret: str) -> None:
         """Write down that it was used, once a minute: not each look at a page is a write."""

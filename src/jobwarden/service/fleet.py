@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 from jobwarden.domain.access import Principal, Role
 from jobwarden.domain.findings import Finding
@@ -53,6 +54,17 @@ class Fleet(Part):
     ) -> series.Series:
         """Starts, ends, waits and runs over time. Raises `InvalidOption`."""
         return self._read(lambda transaction: series.series(transaction, back, by, lane=lane, job=job))
+
+    @needs(VIEWER, "see the clock")
+    def now(self, principal: Principal) -> datetime:
+        """The database's clock."""
+        return self._read(lambda transaction: transaction.now())
+
+    @needs(VIEWER, "see the settings")
+    def settings(self, principal: Principal) -> dict[str, Any]:
+        """How everything is set; the database's address without its password."""
+        told = self._app.settings.dump()
+        return {**told, "database_url": str(self._database)}
 
     @needs(VIEWER, "see metrics")
     def metrics(self, principal: Principal) -> str:

@@ -18,7 +18,9 @@ from jobwarden.views import explain as explaining
 from jobwarden.views import jobs as views
 from jobwarden.views import logs as log_views
 from jobwarden.views import tags as tag_views
+from jobwarden.views.fleet import this_host
 from jobwarden.views.ids import find_job
+from jobwarden.views.processes import Card, card
 
 VIEWER, OPERATOR = Role.VIEWER, Role.OPERATOR
 MOST_AT_ONCE = 1000
@@ -99,7 +101,23 @@ class Jobs(Part):
         """The names of the application's jobs."""
         return sorted(self._app.jobs)
 
+    @needs(VIEWER, "see which jobs there are")
+    def runbooks(self, principal: Principal) -> dict[str, str]:
+        """What the docstrings of the application's jobs say, by name."""
+        return {name: job.runbook for name, job in self._app.jobs.items() if job.runbook}
+
     # -- see
+
+    @needs(VIEWER, "see jobs")
+    def process(self, principal: Principal, job_id: str) -> Card | None:
+        """The process of its current or last attempt, looked at now; None before the first."""
+        attempts = self._read(lambda transaction: views.attempts_of(transaction, find_job(transaction, job_id)))
+        return card(attempts[-1], this_host()) if attempts else None
+
+    @needs(VIEWER, "see jobs")
+    def last_lines(self, principal: Principal, job_id: str, lines: int) -> list[log_views.LogLine]:
+        """Its last lines."""
+        return self._read(lambda transaction: log_views.last(transaction, find_job(transaction, job_id), lines))
 
     @needs(VIEWER, "see jobs")
     def page(self, principal: Principal, wanted: views.Filter) -> views.Page:

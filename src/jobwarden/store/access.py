@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Table, bindparam, exists, insert, or_, select, update
+from sqlalchemy import Table, bindparam, delete, exists, insert, or_, select, update
 
 from jobwarden.store.database import Id, Transaction, after, now
 from jobwarden.store.schema import tokens, users
 
 _TOUCH_AFTER = 60.0
 _live = (
-    select(tokens.c.name, tokens.c.role)
+    select(tokens.c.id, tokens.c.name, tokens.c.role, tokens.c.created_by, tokens.c.created_at)
     .where(tokens.c.hash == bindparam("hash"), tokens.c.revoked_at.is_(None))
     .where(or_(tokens.c.expires_at.is_(None), tokens.c.expires_at > now()))
 )
@@ -25,7 +25,7 @@ _touch = (
 
 
 def live_token(transaction: Transaction, secret_hash: str) -> Any:
-    """Name and role of the token with this hash that is neither expired nor revoked, or None."""
+    """The token with this hash that is neither expired nor revoked, or None."""
     return transaction.execute(_live, hash=secret_hash).one_or_none()
 
 
@@ -40,6 +40,16 @@ _anybody = select(
 def anybody(transaction: Transaction) -> bool:
     """Whether there is a token that was not revoked, expired or not, or a user who is not disabled."""
     return bool(transaction.execute(_anybody).scalar_one())
+
+
+_forget = delete(tokens).where(
+    tokens.c.name.like(bindparam("pattern")), or_(tokens.c.expires_at < now(), tokens.c.revoked_at.is_not(None))
+)
+
+
+def forget_expired(transaction: Transaction, prefix: str) -> None:
+    """Remove the tokens whose names begin so and that are worth nothing any more."""
+    transaction.execute(_forget, pattern=f"{prefix}%")
 
 
 def touch_token(transaction: Transaction, secret_hash: str) -> None:

@@ -157,14 +157,14 @@ def _look(flight: Flight, here: Host | None) -> Flight:
     found = probe.stat(process.pid)
     if found is None:
         return replace(flight, seen=Seen.GONE)
-    if not _same(process, found.start_time):
+    if not same(process, found.start_time):
         return replace(flight, seen=Seen.RECYCLED)
     if not found.running:
         return replace(flight, seen=Seen.GONE)
     return replace(flight, seen=Seen.VERIFIED, cpu=found.cpu, rss=found.rss)
 
 
-def _same(process: ProcessId, start_time: int) -> bool:
+def same(process: ProcessId, start_time: int) -> bool:
     """Whether the pid still means this process, inode included where the stamp and the kernel have one."""
     if start_time != process.start_time:
         return False

@@ -162,9 +162,9 @@ class Plan:
             query = query.where(*(column == value for column, value in each.keys))
             query = query.where(each.id > low) if low.value != FIRST else query
             query = query.where(each.id < high) if high.value != LAST else query
-            if each.index is not None:
-                query = query.with_hint(each.id.table, f"FORCE INDEX ({each.index})", "mysql")
-                query = query.with_hint(each.id.table, f"FORCE INDEX ({each.index})", "mariadb")
+            hint = self._transaction.facts.index_hint
+            if each.index is not None and hint is not None:
+                query = query.with_hint(each.id.table, hint.format(each.index))
             columns = []
         order = [_ordered(column, oldest_first) for column in (*columns, each.id)]
         return query if bite is None else query.order_by(*order).limit(bite)

@@ -27,6 +27,7 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 _LONGEST_NAME = 200
 OWN_HEADER = "X-JobWarden"
+SESSION_COOKIE = "jobwarden_session"
 Told = Principal | Role | bool | str | None
 
 
@@ -40,17 +41,45 @@ class Doorkeeper:
         self._desk, self._auth = desk, auth
         self._throttle = Throttle(most=10, window=60.0)
 
-    async def __call__(self, request: Request) -> Principal:
-        """Who it is. Raises 401 or 403."""
-        if self._auth is not None:
-            _refuse_pages(request)
-            return await self._told(self._auth, request)
+    async def __call__(self, request: Request, proven: bool = False) -> Principal:
+        """Who it is; ``proven``: the request is known to come from a page of ours. Raises 401 or 403."""
         scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() == "bearer":
+        if self._auth is None and scheme.lower() == "bearer":
             return await self._bearer(secret.strip(), _address(request))
+        if not proven:
+            _refuse_pages(request)
+        if self._auth is not None:
+            return await self._told(self._auth, request)
+        if (session := request.cookies.get(SESSION_COOKIE)) is not None:
+            found = await run_in_threadpool(self._desk.recognise, session, _address(request))
+            if found is not None:
+                return found
         if await run_in_threadpool(self._desk.is_configured):
             raise _unknown("A token is needed: Authorization: Bearer TOKEN.")
         return self._local(request)
+
+    async def asks_users(self) -> bool:
+        """Whether people can log in here."""
+        return self._auth is None and await run_in_threadpool(self._desk.has_users)
+
+    async def log_in(self, request: Request, name: str, password: str) -> str | None:
+        """A session's secret for who has this name and password; None for whoever has not. Raises 429."""
+        address, now = _address(request), time.monotonic()
+        keys = (f"address:{address}", f"user:{name[:_LONGEST_NAME]}")
+        if (seconds := self._throttle.wait(now, *keys)) > 0:
+            detail = f"Too many wrong passwords: wait {math.ceil(seconds)} seconds."
+            raise HTTPException(429, detail, {"Retry-After": str(math.ceil(seconds))})
+        secret = await run_in_threadpool(self._desk.log_in, name, password, address)
+        if secret is None:
+            self._throttle.failed(now, *keys)
+        else:
+            self._throttle.succeeded(*keys)
+        return secret
+
+    async def log_out(self, request: Request) -> None:
+        """End the session that the request has."""
+        if (session := request.cookies.get(SESSION_COOKIE)) is not None:
+            await run_in_threadpool(self._desk.log_out, session, _address(request))
 
     async def _bearer(self, secret: str, address: str | None) -> Principal:
         key, now = f"address:{address}", time.monotonic()
@@ -86,7 +115,6 @@ class Doorkeeper:
             )
         if _host(request) not in _LOCAL:
             raise HTTPException(403, "The Host header does not name this machine: ask by localhost or 127.0.0.1.")
-        _refuse_pages(request)
         return Principal("api:loopback", Role.ADMIN, address)
 
 

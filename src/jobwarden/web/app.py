@@ -14,7 +14,7 @@ from jobwarden.app import JobWarden
 from jobwarden.errors import JobWardenError
 from jobwarden.service import Service
 from jobwarden.views.metrics import CONTENT_TYPE
-from jobwarden.web import batches, finding, fleet, jobs, problems, schedules, tokens
+from jobwarden.web import batches, console, finding, fleet, jobs, problems, schedules, tokens
 from jobwarden.web.access import Doorkeeper
 from jobwarden.web.guards import Guards
 
@@ -43,6 +43,7 @@ def create_app(jw: JobWarden) -> FastAPI:
     for part in (jobs, finding, batches, schedules, fleet, tokens):
         app.include_router(part.router, prefix="/api")
     _probes(app)
+    console.install(app)
     return app
 
 

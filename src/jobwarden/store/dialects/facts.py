@@ -66,6 +66,7 @@ class Facts:
     orders_bytes: bool = True  # texts are in the order of their bytes, so that those with one beginning stand together
     recurses_along_indexes: bool = True  # the next greater value is looked up in an index, also within a recursion
     compares_entries: bool = False  # a comparison of several columns at once walks along their index
+    index_hint: str | None = None  # has a statement walk along the index that is named
     one_machine: bool = False  # the data are a local file
 
     def connect_args(self, limits: Limits, pooled: bool) -> dict[str, Any]:

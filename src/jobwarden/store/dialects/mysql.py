@@ -37,6 +37,7 @@ class MySQL(Facts):
     drivers = {"pymysql": "mysql", "mysqldb": "mysql"}
     oldest = {"MariaDB": (10, 6), "MySQL": (8, 0, 4)}  # JSON_TABLE and SKIP LOCKED
     recurses_along_indexes = False
+    index_hint = "FORCE INDEX ({})"
 
     def connect_args(self, limits: Limits, pooled: bool) -> dict[str, Any]:
         answer = int(limits.answer)

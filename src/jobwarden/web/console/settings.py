@@ -1,0 +1,69 @@
+"""What was done by whom, whether all is well, and how everything is set."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from jobwarden.domain.access import Role
+from jobwarden.errors import InvalidOption
+from jobwarden.views.audit import AuditFilter
+from jobwarden.web.console.shell import Acting, Looking, Paged
+
+router = APIRouter(include_in_schema=False, route_class=Paged)
+_Text = Annotated[str, Query(max_length=200)]
+_PAGE = 50
+
+
+@router.get("/audit")
+def audit(visitor: Looking, actor: _Text = "", action: _Text = "", before: int | None = None) -> Response:
+    """Who did what, the newest first."""
+    wanted = AuditFilter(actor=actor or None, action=action or None)
+    page = visitor.service.access.audit(visitor.who, wanted, before, _PAGE)
+    return visitor.page("audit.html", "Audit", page=page, actor=actor, action=action)
+
+
+@router.get("/health")
+def health(visitor: Looking) -> Response:
+    """What contradicts the engine's own rules: there should be nothing."""
+    return visitor.page("health.html", "Health", findings=visitor.service.fleet.health(visitor.who, False))
+
+
+@router.get("/settings")
+def settings(visitor: Looking) -> Response:
+    """How everything is set, and who may come in."""
+    admin = visitor.may("admin")
+    tokens = visitor.service.access.tokens(visitor.who) if admin else []
+    users = visitor.service.access.users(visitor.who) if admin else []
+    configured = visitor.service.fleet.settings(visitor.who)
+    facts = {"tokens": tokens, "users": users, "admin": admin, "roles": list(Role)}
+    return visitor.page("settings.html", "Settings", configured=configured, secret=None, **facts)
+
+
+@router.post("/settings/tokens")
+def create_token(visitor: Acting) -> Response:
+    """Make a token, and show its secret this once."""
+    form = visitor.form
+    days = form.get("days", "")
+    if days and not (days.isdecimal() and 0 < int(days) < 36525):
+        raise InvalidOption(option="days", value=days[:20], job="token", rule="a whole number of days, or nothing")
+    role = Role(form["role"]) if form.get("role") in set(Role) else Role.VIEWER
+    lasts = timedelta(days=int(days)) if days else None
+    made = visitor.service.access.create_token(
+        visitor.who, form.get("name", ""), role, lasts, form.get("reason") or None
+    )
+    facts = {"tokens": visitor.service.access.tokens(visitor.who), "users": visitor.service.access.users(visitor.who)}
+    configured = visitor.service.fleet.settings(visitor.who)
+    return visitor.page(
+        "settings.html", "Settings", configured=configured, secret=made, admin=True, roles=list(Role), **facts
+    )
+
+
+@router.post("/settings/tokens/revoke")
+def revoke_token(visitor: Acting) -> Response:
+    """Let a token be worth nothing any more."""
+    form = visitor.form
+    line = visitor.service.access.revoke_token(visitor.who, form.get("name", ""), form.get("reason") or None)
+    return visitor.back(f"The token {line.name} is revoked.")

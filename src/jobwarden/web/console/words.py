@@ -1,0 +1,134 @@
+"""How things are said on pages: instants, spans, sizes, JSON; and the search that a page shows, with a word changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from jobwarden.domain.search import Field, Search, Word
+from jobwarden.domain.states import JobState
+
+#: state: mark. With the word beside it, so that nothing is told by colour alone.
+MARKS = {
+    "pending": "…",
+    "queued": "○",
+    "dispatched": "▷",
+    "running": "▶",
+    "retrying": "↻",
+    "orphaned": "‼",
+    "succeeded": "✓",
+    "partial": "◑",
+    "failed": "✗",
+    "canceled": "⊘",
+    "stopped": "■",
+    "starting": "…",
+    "active": "●",
+    "draining": "◐",
+    "dead": "✗",
+    "silent": "?",
+    "verified": "✓",
+    "gone": "✗",
+    "recycled": "≠",
+    "elsewhere": "·",
+    "enabled": "●",
+    "disabled": "○",
+    "paused": "⏸",
+}
+_SAID = {"orphaned": "parked"}
+_UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"))
+_DAY = 86400.0
+
+
+def said(state: object) -> str:
+    """A state in the word that people use."""
+    return _SAID.get(str(state), str(state))
+
+
+def mark(state: object) -> str:
+    """A state's sign."""
+    return MARKS.get(str(state), "·")
+
+
+def span(seconds: float | None) -> str:
+    """Seconds in the unit that people would use."""
+    if seconds is None:
+        return ""
+    for size, unit in _UNITS:
+        if abs(seconds) >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s" if abs(seconds) >= 10 else f"{seconds:.1f} s"
+
+
+def milliseconds(value: float | None) -> str:
+    """The same of milliseconds."""
+    return "" if value is None else span(value / 1000)
+
+
+def ago(moment: datetime | None, now: datetime) -> str:
+    """How far a moment is from now."""
+    if moment is None:
+        return ""
+    seconds = (now - moment).total_seconds()
+    return f"{span(seconds)} ago" if seconds >= 0 else f"in {span(-seconds)}"
+
+
+def exact(moment: datetime | None) -> str:
+    """A moment in UTC, to the millisecond."""
+    return "" if moment is None else f"{moment.astimezone(UTC).isoformat(sep=' ', timespec='milliseconds')[:23]}Z"
+
+
+def iso(moment: datetime | None) -> str:
+    """A moment as machines read it."""
+    return "" if moment is None else moment.astimezone(UTC).isoformat()
+
+
+def size(count: int | None) -> str:
+    """Bytes in the unit that people would use."""
+    if count is None:
+        return ""
+    amount = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} GiB"
+
+
+def pretty(value: Any) -> str:
+    """JSON to be read, with exact numbers and sorted keys."""
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, default=str)
+
+
+def short(whole: str | None) -> str:
+    """An id as it is shown."""
+    return (whole or "")[-8:]
+
+
+def states_of(search: Search) -> list[str]:
+    """The states that a search asks for."""
+    return [value for word in search.words if word.field is Field.STATE and not word.negated for value in word.values]
+
+
+def toggled(search: Search, state: str) -> str:
+    """The search with a state taken in, or out if it was in."""
+    chosen = states_of(search)
+    chosen = [one for one in chosen if one != state] if state in chosen else [*chosen, state]
+    return with_states(search, chosen)
+
+
+def with_states(search: Search, states: Sequence[str]) -> str:
+    """The search with these states and no others."""
+    rest = tuple(word for word in search.words if word.field is not Field.STATE or word.negated)
+    ordered = tuple(state.value for state in JobState if state.value in states)
+    return str(Search((Word(Field.STATE, ordered), *rest) if ordered else rest))
+
+
+def with_word(search: Search, field: str, value: str) -> str:
+    """The search with one word of a field more, or that word away if it is there."""
+    word = Word(Field(field), (value,))
+    if word in search.words:
+        return str(Search(tuple(one for one in search.words if one != word)))
+    kept = tuple(one for one in search.words if one.field is not word.field)
+    return str(Search((*kept, word)))
