@@ -22,7 +22,7 @@ from tests.support.factories import Factories, new_id
 from tests.support.waiting import eventually
 from tests.views.test_jobs import tag
 
-NOTHING = {"jobs": 0, "batches": 0, "workers": 0, "runs": 0, "errors": 0, "lines": 0}
+NOTHING = {"jobs": 0, "batches": 0, "workers": 0, "runs": 0, "errors": 0, "lines": 0, "files": 0}
 
 
 def old(factories: Factories, number: int, days: int = 100, **columns: Any) -> list[str]:
@@ -137,6 +137,26 @@ def test_jobs_that_are_found_are_written_with_all_that_belongs_to_them(
     assert {row["data"]["job_id"] for row in rows if row["type"] == "attempt"} == set(inside)
     assert left(factories) == 3
     assert "say which jobs" in cli("export", code=2).err
+
+
+def test_files_go_only_if_asked_for_and_as_they_were_noted(
+    cli: Cli, factories: Factories, database: Database, tmp_path: Path
+) -> None:
+    kept, same, other = (tmp_path / name for name in ("kept", "same", "other"))
+    for path in (kept, same, other):
+        path.write_bytes(b"12345")
+    for days, paths in ((200, [kept]), (100, [same, other])):
+        [job] = old(factories, 1, days=days)
+        with database.write() as transaction:
+            for path in paths:
+                made = {"id": new_id(), "job_id": job, "type": "file", "name": path.name, "path": str(path)}
+                told = {**made, "size_bytes": 5, "created_at": transaction.now()}
+                transaction.connection.execute(sa.insert(schema.artifacts).values(**told))
+    assert cli("prune", "--keep", "failed=150d", "--json").json["files"] == 0
+    assert kept.exists()
+    other.write_bytes(b"changed since")
+    assert cli("prune", "--files", "--json").json["files"] == 1
+    assert (same.exists(), other.exists()) == (False, True)
 
 
 def test_a_pass_that_is_interrupted_ends_between_two_bites(cli: Cli, factories: Factories) -> None:

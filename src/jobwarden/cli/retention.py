@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -41,6 +42,12 @@ _FORMATS = click.Choice(["jsonl", "parquet"])
     "--export", "folder", type=click.Path(file_okay=False, path_type=Path), help="Write it into this folder first."
 )
 @click.option("--format", "kind", type=_FORMATS, default="jsonl", show_default=True, help="Of what is written.")
+@click.option(
+    "--files",
+    "unlinks",
+    is_flag=True,
+    help="Also remove files that went as artifacts: on this host, unchanged in size.",
+)
 @click.option("--reason", help="Stands in the audit.")
 @json_option
 @click.pass_obj
@@ -51,6 +58,7 @@ def prune(
     kept: tuple[str, ...],
     folder: Path | None,
     kind: str,
+    unlinks: bool,
     reason: str | None,
     as_json: bool,
 ) -> int:
@@ -64,25 +72,37 @@ def prune(
     archived = _archived(folder, kind, as_json) if folder else nullcontext()
     with archived as written, _spinning(as_json) as progress:
         pruner = Pruner(rules, by, dry_run, written)
-        done, interrupted = _passed(opening.database(), pruner, progress)
-    _tell(done, dry_run, interrupted, written, as_json)
+        done, files, interrupted = _passed(opening.database(), pruner, unlinks, progress)
+    _tell(done, files, dry_run, interrupted, written, as_json)
     return 130 if interrupted else 0
 
 
-def _passed(database: Database, pruner: Pruner, progress: Progress) -> tuple[Pruned, bool]:
-    """One pass; what it came to, and whether somebody ended it."""
-    done = Pruned()
+def _passed(database: Database, pruner: Pruner, unlinks: bool, progress: Progress) -> tuple[Pruned, int, bool]:
+    """One pass; what it came to, how many files went, and whether somebody ended it."""
+    done, files = Pruned(), 0
     place: Place | None = Place()
     task = progress.add_task("", total=None)
     try:
         while place is not None:
             bite, took = _bitten(database, pruner, place)
             done, place = done + bite.pruned, bite.next
+            files += _unlinked(bite.files) if unlinks else 0
             progress.update(task, description=_words(done))
             time.sleep(0.0 if pruner.foretold or place is None else min(took, _LONGEST_REST))
     except KeyboardInterrupt:
-        return done, True
-    return done, False
+        return done, files, True
+    return done, files, False
+
+
+def _unlinked(files: Iterable[tuple[str, int]]) -> int:
+    """Remove the files that are here as they were noted; how many. Who else needs one has changed or moved it."""
+    removed = 0
+    for path, size_then in files:
+        with suppress(OSError):
+            if os.path.isfile(path) and os.path.getsize(path) == size_then:
+                os.unlink(path)
+                removed += 1
+    return removed
 
 
 def _bitten(database: Database, pruner: Pruner, place: Place) -> tuple[Bite, float]:
@@ -92,13 +112,18 @@ def _bitten(database: Database, pruner: Pruner, place: Place) -> tuple[Bite, flo
     return bite, time.monotonic() - begun
 
 
-def _tell(done: Pruned, dry_run: bool, interrupted: bool, written: archive.JsonLines | None, as_json: bool) -> None:
+def _tell(
+    done: Pruned, files: int, dry_run: bool, interrupted: bool, written: archive.JsonLines | None, as_json: bool
+) -> None:
     if as_json:
         rows = written.rows if written else 0
-        output.as_json({"dry_run": dry_run, "interrupted": interrupted, **asdict(done), "exported": rows})
+        output.as_json(
+            {"dry_run": dry_run, "interrupted": interrupted, **asdict(done), "files": files, "exported": rows}
+        )
         return
     would = "would go" if dry_run else "removed"
-    click.echo(f"{would}: {_words(done)}" + ("; interrupted, the rest is as it was" if interrupted else ""))
+    gone = f", {files:,} files" if files else ""
+    click.echo(f"{would}: {_words(done)}{gone}" + ("; interrupted, the rest is as it was" if interrupted else ""))
 
 
 def _words(done: Pruned) -> str:

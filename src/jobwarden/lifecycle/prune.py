@@ -22,6 +22,7 @@ from jobwarden.store.database import Transaction
 from jobwarden.store.schema import workers
 
 JOBS, LINES, ROWS = 250, 5000, 500
+_Files = list[tuple[str, int]]
 _NIL = "00000000-0000-0000-0000-000000000000"
 
 
@@ -69,10 +70,12 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Bite:
-    """What one bite did, and where to go on; None: the pass is over."""
+    """What one bite did, and where to go on; None: the pass is over. ``files`` are those that the jobs which went had
+    noted as artifacts, with their sizes; they are where they were."""
 
     pruned: Pruned
     next: Place | None
+    files: Sequence[tuple[str, int]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +92,9 @@ class Pruner:
 
     def bite(self, transaction: Transaction, place: Place) -> Bite:
         """The next bite; it may be repeated, since what it has removed is not found again."""
+        files: _Files = []
         stages = (self._batches, self._jobs, self._workers, self._runs, self._errors)
-        pruned, after = stages[place.stage](transaction, place.after)
+        pruned, after = stages[place.stage](transaction, place.after, files)
         removed = bool(pruned) and not self.foretold
         if self.archive is not None and pruned:
             self.archive.secure()
@@ -98,60 +102,61 @@ class Pruner:
             record_act(transaction, Action.FLEET_PRUNE, None, self.by, None, self._rules())
         begun = place.begun or removed
         if after is not None:
-            return Bite(pruned, Place(place.stage, after, begun))
+            return Bite(pruned, Place(place.stage, after, begun), files)
         stage = place.stage + 1
-        return Bite(pruned, Place(stage, _NIL, begun) if stage < len(stages) else None)
+        return Bite(pruned, Place(stage, _NIL, begun) if stage < len(stages) else None, files)
 
     # -- stages -------------------------------------------------------------------------------------------------------
 
-    def _batches(self, transaction: Transaction, after: str) -> tuple[Pruned, str | None]:
+    def _batches(self, transaction: Transaction, after: str, files: _Files) -> tuple[Pruned, str | None]:
         found, following = store.batches_over(transaction, self.retention, after, ROWS, self.foretold)
         self._keep("batch", found)
         if found and not self.foretold:
             store.remove_batches(transaction, [str(row.id) for row in found])
         return Pruned(batches=len(found)), following
 
-    def _jobs(self, transaction: Transaction, after: str) -> tuple[Pruned, str | None]:
+    def _jobs(self, transaction: Transaction, after: str, files: _Files) -> tuple[Pruned, str | None]:
         found, following = store.jobs_over(transaction, self.retention, after, JOBS, self.foretold)
         few = _as_many(found, belongings.lines_of(transaction, [str(row.id) for row in found]))
         if found and not few:
-            return self._talkative(transaction, found[0], after)
-        self._remove_jobs(transaction, few)
+            return self._talkative(transaction, found[0], after, files)
+        self._remove_jobs(transaction, few, files)
         return Pruned(jobs=len(few)), following if len(few) == len(found) else str(few[-1].id)
 
-    def _talkative(self, transaction: Transaction, row: Any, after: str) -> tuple[Pruned, str | None]:
+    def _talkative(self, transaction: Transaction, row: Any, after: str, files: _Files) -> tuple[Pruned, str | None]:
         """A job with more lines than go at once: the first of them, or the job with the last of them."""
         lines = [] if self.foretold else belongings.first_lines(transaction, row.id, LINES)
         if len(lines) == LINES:
             self._keep("log", lines)
             belongings.remove_lines(transaction, row.id, lines[-1].id)
             return Pruned(lines=LINES), after
-        self._remove_jobs(transaction, [row])
+        self._remove_jobs(transaction, [row], files)
         return Pruned(jobs=1), str(row.id)
 
-    def _remove_jobs(self, transaction: Transaction, found: Sequence[Any]) -> None:
+    def _remove_jobs(self, transaction: Transaction, found: Sequence[Any], files: _Files) -> None:
         ids = [str(row.id) for row in found]
         if self.archive is not None:
             for kind, data in belongings.records(transaction, ids):
                 self.archive.add(kind, data)
         if ids and not self.foretold:
+            files += belongings.files_of(transaction, ids)
             belongings.remove(transaction, ids)
             store.uncount(transaction, found)
 
-    def _workers(self, transaction: Transaction, after: str) -> tuple[Pruned, str | None]:
+    def _workers(self, transaction: Transaction, after: str, files: _Files) -> tuple[Pruned, str | None]:
         span = self.retention.spans[WORKERS]
         found, following = store.workers_over(transaction, span, after, ROWS, self.foretold)
         if found and not self.foretold:
             store.remove_rows(transaction, workers, [str(row.id) for row in found])
         return Pruned(workers=len(found)), following
 
-    def _runs(self, transaction: Transaction, after: str) -> tuple[Pruned, str | None]:
+    def _runs(self, transaction: Transaction, after: str, files: _Files) -> tuple[Pruned, str | None]:
         found, following = store.runs_over(transaction, self.retention.spans[RUNS], after, ROWS, self.foretold)
         if found and not self.foretold:
             store.remove_runs(transaction, found)
         return Pruned(runs=len(found)), following
 
-    def _errors(self, transaction: Transaction, after: str) -> tuple[Pruned, str | None]:
+    def _errors(self, transaction: Transaction, after: str, files: _Files) -> tuple[Pruned, str | None]:
         begun = "" if after == _NIL else after
         found, following = store.errors_over(transaction, self.retention.longest_failure, begun, ROWS, self.foretold)
         if found and not self.foretold:

@@ -34,6 +34,9 @@ _said = (
     .where(attempts.c.job_id.in_(_ids))
     .group_by(attempts.c.job_id)
 )
+_files = select(artifacts.c.path, artifacts.c.size_bytes).where(
+    artifacts.c.job_id.in_(_ids), artifacts.c.path.is_not(None), artifacts.c.size_bytes.is_not(None)
+)
 _its_log = logs.c.job_id == bindparam("job", type_=Id)
 _first_lines = select(logs).where(_its_log).order_by(logs.c.id).limit(bindparam("most"))
 _remove_lines = delete(logs).where(_its_log, logs.c.id <= bindparam("last"))
@@ -68,6 +71,11 @@ def first_lines(transaction: Transaction, job_id: str, most: int) -> list[Any]:
 def remove_lines(transaction: Transaction, job_id: str, last: int) -> None:
     """Remove a job's log up to the line with the id ``last``."""
     transaction.execute(_remove_lines, job=job_id, last=last)
+
+
+def files_of(transaction: Transaction, job_ids: Sequence[str]) -> list[tuple[str, int]]:
+    """The files that were noted as these jobs' artifacts, wherever they are: paths with the sizes that they had."""
+    return [(row.path, int(row.size_bytes)) for row in transaction.execute(_files, ids=list(job_ids))]
 
 
 def remove(transaction: Transaction, job_ids: Sequence[str]) -> None:
