@@ -56,7 +56,7 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for name in ("said", "mark", "span", "milliseconds", "exact", "iso", "size", "pretty", "short"):
+    for name in ("said", "mark", "span", "milliseconds", "exact", "iso", "size", "pretty", "short", "who"):
         env.filters[name] = getattr(words, name)
     env.globals.update(words=words, charts=charts, JobState=JobState, asset=_asset)
     return env

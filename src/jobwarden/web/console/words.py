@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -38,7 +39,7 @@ MARKS = {
 }
 _SAID = {"orphaned": "parked"}
 _UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"))
-_DAY = 86400.0
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def said(state: object) -> str:
@@ -104,6 +105,12 @@ def pretty(value: Any) -> str:
 def short(whole: str | None) -> str:
     """An id as it is shown."""
     return (whole or "")[-8:]
+
+
+def who(actor_id: str | None) -> str:
+    """Who it was: a name, or the end of a daemon's id."""
+    text = actor_id or ""
+    return short(text) if _UUID.fullmatch(text) else text
 
 
 def states_of(search: Search) -> list[str]:
