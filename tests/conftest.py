@@ -34,7 +34,7 @@ _LEAKED = pytest.StashKey[list[str]]()
 _reran: list[str] = []
 
 #: Where daemons race with real time, so that a machine that stands still for seconds can lose a test for them.
-_TIMED = ("acceptance", "chaos", "cli", "faults", "runner")
+_TIMED = ("acceptance", "chaos", "cli", "console", "faults", "runner")
 #: So many may need their second chance in one run; more are no accident.
 _MOST_RERUN = 5
 

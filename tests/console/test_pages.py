@@ -34,6 +34,7 @@ def pages(scene: Scene) -> Iterator[str]:
         yield f"/batches/{scene.batch}?tab={tab}"
 
 
+@pytest.mark.timeout(300)
 def test_every_page_answers(database_url: str, factories: Factories, window: Window) -> None:
     scene = set_up(database_url, factories)
     for path in pages(scene):
@@ -43,6 +44,7 @@ def test_every_page_answers(database_url: str, factories: Factories, window: Win
 
 
 @pytest.mark.any_engine
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("size", [DESKTOP, PHONE])
 def test_nothing_serious_stands_in_anybodys_way(
