@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import urllib.error
+import urllib.request
+
+import pytest
 
 from tests.cli.conftest import Cli, ended
 from tests.support.waiting import eventually
@@ -48,7 +52,7 @@ def test_up_serves_until_told_and_a_follower_sees_the_job_to_its_end(bare: Cli) 
     bare("init")
     with (bare.folder / "jobs.py").open("a") as file:
         file.write(_SCHEDULE)
-    up = bare.start(*APP, "up", "--capacity", "2")
+    up = bare.start(*APP, "up", "--capacity", "2", "--no-console")
     try:
         eventually(lambda: bare("workers", "--json", code=None).out.strip() not in ("", "[]"), 60, interval=0.2)
         params = json.dumps({"name": "you", "seconds": 12})
@@ -68,3 +72,27 @@ def test_up_serves_until_told_and_a_follower_sees_the_job_to_its_end(bare: Cli) 
 def _fleet(cli: Cli) -> dict[str, str]:
     """Every daemon that there ever was, by its role; a reaper goes a moment after its supervisor."""
     return {worker["role"]: worker["state"] for worker in cli("workers", "--all", "--json").json}
+
+
+@pytest.mark.any_engine
+def test_up_has_the_console_beside_it_and_takes_it_along_however_it_ends(bare: Cli) -> None:
+    bare("init")
+    up = bare.start(*APP, "up", "--capacity", "1", "--port", "0")
+    assert up.stdout is not None
+    try:
+        address = next(found[1] for line in up.stdout if (found := re.search(r"console at (\S+)/", line)))
+        with urllib.request.urlopen(f"{address}/workers", timeout=30) as page:
+            assert "supervisor" in page.read().decode()
+    finally:
+        up.kill()
+        up.wait()
+    eventually(lambda: _refuses(address), 30)
+
+
+def _refuses(address: str) -> bool:
+    """Whether nobody listens there any more."""
+    try:
+        urllib.request.urlopen(address, timeout=5).close()
+    except urllib.error.URLError:
+        return True
+    return False

@@ -5,11 +5,14 @@ None of them runs user code in its own process.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from importlib.util import find_spec
 from typing import Any
 
 import click
 
 from jobwarden.cli.opening import Opening
+from jobwarden.cli.serve import PORT, serving_beside
 from jobwarden.config import Settings
 from jobwarden.daemons import host, roles
 from jobwarden.daemons.exporter import exporting
@@ -43,13 +46,17 @@ def work(opening: Opening, /, **given: Any) -> int:
 
 @click.command()
 @_options
+@click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="Of the console.")
+@click.option("--no-console", is_flag=True, help="Without it.")
 @click.pass_obj
-def up(opening: Opening, /, **given: Any) -> int:
+def up(opening: Opening, /, port: int, no_console: bool, **given: Any) -> int:
     """Prepare the database, then work.
 
-    All that one machine needs: the reapers and a scheduler run beside it.
+    All that one machine needs: the reapers, a scheduler and the console run beside it.
     """
-    return _work(opening, given, migrate_first=True, beside=("global_reaper", "scheduler"))
+    without = no_console or find_spec("uvicorn") is None or find_spec("fastapi") is None
+    with nullcontext() if without else serving_beside(opening.needed(), port):
+        return _work(opening, given, migrate_first=True, beside=("global_reaper", "scheduler"))
 
 
 def _work(opening: Opening, given: dict[str, Any], **wishes: Any) -> int:

@@ -46,8 +46,13 @@ class Doorkeeper:
         scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
         if self._auth is None and scheme.lower() == "bearer":
             return await self._bearer(secret.strip(), _address(request))
+        found = await self._without_token(request)
         if not proven:
             _refuse_pages(request)
+        return found
+
+    async def _without_token(self, request: Request) -> Principal:
+        """Who it is by the application's word, by a session, or by being on this machine."""
         if self._auth is not None:
             return await self._told(self._auth, request)
         if (session := request.cookies.get(SESSION_COOKIE)) is not None:
