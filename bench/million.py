@@ -27,6 +27,7 @@ import sqlalchemy as sa
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from starlette.testclient import TestClient
 
 from bench.machine import machine
 from bench.site import Site, Store
@@ -45,6 +46,7 @@ from jobwarden.store import errors, schema
 from jobwarden.store.database import Database
 from jobwarden.store.ids import new_ids
 from jobwarden.views.jobs import Filter
+from jobwarden.web import create_app
 
 WHO = Principal("bench", Role.ADMIN)
 LIMIT_MS = 300.0
@@ -91,6 +93,26 @@ def questions(service: Service, ids: Sequence[str]) -> Mapping[str, Question]:
         "count what a retry would reach": count("state:failed lane:lane-3"),
         "count a tag": count("store:77"),
     }
+
+
+def pages(app: JobWarden, ids: Sequence[str]) -> Mapping[str, Question]:
+    """What the console answers with, by name: each is the whole page, drawn."""
+    client = TestClient(create_app(app), base_url="http://127.0.0.1", client=("127.0.0.1", 50000))
+    paths = {
+        "overview": "/",
+        "jobs": "/jobs",
+        "failed of a lane": "/jobs?q=state:failed+lane:lane-3",
+        "a job": f"/jobs/{ids[0]}",
+        "errors": "/errors",
+        "batches": "/batches",
+        "lanes": "/lanes",
+        "fleet": "/workers",
+    }
+
+    def asked(path: str) -> Question:
+        return lambda: client.get(path).raise_for_status()
+
+    return {f"page: {name}": asked(path) for name, path in paths.items()}
 
 
 def fill(store: Store, count: int) -> list[str]:
@@ -262,7 +284,7 @@ def measured(site: Site, count: int, seconds: float, many: int) -> dict[str, Any
         ids = fill(store, count)
         app = JobWarden(database_url=store.url, nudge=False, notify=False)
         service = Service(app)
-        asked = questions(service, ids)
+        asked = {**questions(service, ids), **pages(app, ids)}
         for question in asked.values():
             question()
         store.fill(int(_AT_MOST[site.engine] * seconds * (3 * many + 1)), quick=True)
