@@ -209,16 +209,24 @@ def test_a_schedule_is_made_changed_run_and_removed(scene: Scene, factories: Fac
     page.get_by_label("Cron pattern").fill("0 * * * *")
     page.get_by_role("button", name="Make it").click()
     assert window.told() == "It is there."
+    _tag(factories, "hourly")
     page.get_by_role("link", name="Change").click()
     page.get_by_label("What overlaps").select_option("queue")
     page.get_by_role("button", name="Change").click()
     assert window.told() == "Changed."
+    assert {"customer": "acme"} in column(factories, schema.schedules, "tags"), "what the form does not have stays"
     assert window.act("disable", "not now") == "hourly is disabled."
     window.act("run now")
     assert state_of(factories, page.url.rpartition("/")[2]) in ("queued", "pending")
     window.go("/schedules/by-name?name=hourly")
     assert window.act("remove") == "hourly is removed."
     assert "hourly" not in column(factories, schema.schedules, "name")
+
+
+def _tag(factories: Factories, schedule: str) -> None:
+    with factories.database.write() as transaction:
+        tagged = sa.update(schema.schedules).where(schema.schedules.c.name == schedule)
+        transaction.connection.execute(tagged.values(tags={"customer": "acme"}))
 
 
 def test_a_token_is_shown_once_and_closes_the_door(scene: Scene, factories: Factories, window: Window) -> None:

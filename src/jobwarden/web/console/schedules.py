@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Response
 
 from jobwarden.domain.occurrences import Missed, Overlap
 from jobwarden.errors import InvalidOption
+from jobwarden.service.schedules import Change
 from jobwarden.web.console.shell import Acting, Looking, Paged
 
 router = APIRouter(include_in_schema=False, route_class=Paged)
 _Name = Annotated[str | None, Query(max_length=200)]
 _PAGE, _RUNS = 100, 40
+_LONGEST = 315_360_000.0
 
 
 @router.get("/schedules")
@@ -47,28 +51,25 @@ def put(visitor: Acting) -> Response:
         policies["every"] = timedelta(seconds=_seconds(name, form["every"]))
     if form.get("at"):
         when = _moment(name, form["at"])
-    params = _params(name, form.get("params", ""))
-    only_new = form.get("known") != "1"
-    changed = visitor.service.schedules.put(
-        visitor.who,
-        name,
-        form.get("job", ""),
-        params,
-        when,
-        {},
-        policies,
-        form.get("reason") or None,
-        only_new=only_new,
-    )
-    told = "It is there." if only_new else "Changed." if changed else "It was like that already."
-    return visitor.back(told, to=f"/schedules/by-name?name={name}")
+    params, why = _params(name, form.get("params", "")), form.get("reason") or None
+    desk, who, job = visitor.service.schedules, visitor.who, form.get("job", "")
+    if form.get("known") == "1":
+        changed = desk.change(who, name, Change(job, params, {}, when, policies), why)
+        told = "Changed." if changed else "It was like that already."
+    else:
+        desk.put(who, name, job, params, when, {}, policies, why, only_new=True)
+        told = "It is there."
+    return visitor.back(told, to=f"/schedules/by-name?name={quote(name, safe='')}")
 
 
 def _seconds(name: str, text: str) -> float:
     try:
-        return float(text)
-    except ValueError as error:
-        raise InvalidOption(option="every", value=text, job=name, rule="a number of seconds") from error
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not 0 < found <= _LONGEST:
+        raise InvalidOption(option="every", value=text[:20], job=name, rule="a number of seconds, of ten years at most")
+    return found
 
 
 def _moment(name: str, text: str) -> datetime:
