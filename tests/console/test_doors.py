@@ -205,9 +205,12 @@ def test_under_a_prefix_every_address_has_it(jw: JobWarden, factories: Factories
     assert client.get("/ops/jobs/jobs?q=state:canceled").text.count(f"/ops/jobs/jobs/{job}") >= 1
 
 
-@pytest.mark.any_engine
 def test_what_is_not_there_is_a_page_too(client: TestClient) -> None:
     answer = client.get("/jobs/ffffffffffff")
     assert (answer.status_code, answer.headers["content-type"]) == (404, "text/html; charset=utf-8")
     assert "no job" in answer.text.lower()
-    assert client.get("/lanes?back=1y").status_code == 422
+    for odd in ("/lanes?back=1y", "/jobs?before=x", "/parked?before=1", "/batches?before=x", "/audit?before=-1"):
+        assert client.get(odd).status_code == 422, odd
+    client.get("/")
+    strange = {"verb": "retry", "q": "lane:\0a", "after": "x", "count": "x", "back": "/jobs", "reason": "a\0b"}
+    assert send(client, "/jobs/matching", **strange).status_code == 303

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Response
 
 from jobwarden.domain.layout import Edge, Layout, Node, lay_out
 from jobwarden.domain.states import BatchState
 from jobwarden.service.batches import Graph
 from jobwarden.views.batches import BatchLine, MemberLine
+from jobwarden.web.asks import Cursor
 from jobwarden.web.console.shell import Acting, Looking, Paged
 
 router = APIRouter(include_in_schema=False, route_class=Paged)
-_Cursor = Annotated[str | None, Query(max_length=64)]
 _PAGE, _MOST_BARS, _MOST_DRAWN = 50, 200, 4000
 _TABS = ("graph", "time", "members")
 COLUMN, ROW, WIDE, HIGH = 220, 40, 180, 30
@@ -32,14 +32,14 @@ class Bar:
 
 
 @router.get("/batches")
-def listed(visitor: Looking, state: BatchState | None = None, before: _Cursor = None) -> Response:
+def listed(visitor: Looking, state: BatchState | None = None, before: Cursor = None) -> Response:
     """The newest first."""
     page = visitor.service.batches.page(visitor.who, [state] if state else [], {}, before, _PAGE)
     return visitor.page("batches.html", "Batches", page=page, states=list(BatchState), state_wanted=state)
 
 
 @router.get("/batches/{batch_id}")
-def shown(batch_id: str, visitor: Looking, tab: str = "graph", after: _Cursor = None, unfold: bool = False) -> Response:
+def shown(batch_id: str, visitor: Looking, tab: str = "graph", after: Cursor = None, unfold: bool = False) -> Response:
     """One, with its graph, its course in time or its members."""
     desk, who = visitor.service.batches, visitor.who
     batch = desk.one(who, batch_id)

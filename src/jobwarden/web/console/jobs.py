@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
@@ -13,12 +14,14 @@ from jobwarden.domain.states import ENDED, WAITING, JobState
 from jobwarden.errors import InvalidOption, SearchRefused
 from jobwarden.service.jobs import Wish
 from jobwarden.views.jobs import Filter, JobView
+from jobwarden.web.asks import Cursor
 from jobwarden.web.console.shell import Acting, Looking, Paged, Visitor
 from jobwarden.web.downloads import disposition
+from jobwarden.web.models import WHOLE_ID
 
 router = APIRouter(include_in_schema=False, route_class=Paged)
 _Text = Annotated[str, Query(max_length=4000)]
-_Cursor = Annotated[str | None, Query(max_length=64)]
+_Like = Annotated[str | None, Query(max_length=64)]
 _LINES, _PAGE = 200, 50
 _TABS = ("logs", "attempts", "ledger", "result", "process")
 #: What can be done to a job by the state it is in, the likeliest first.
@@ -35,7 +38,7 @@ BULK = (Verb.RETRY, Verb.RESTART, Verb.CANCEL, Verb.STOP)
 
 
 @router.get("/jobs")
-def listed(visitor: Looking, q: _Text = "", before: _Cursor = None) -> Response:
+def listed(visitor: Looking, q: _Text = "", before: Cursor = None) -> Response:
     """A page of what the search finds."""
     search, wrong = _searched(q)
     page = visitor.service.jobs.page(visitor.who, Filter(search=search, before=before, limit=_PAGE))
@@ -53,7 +56,7 @@ def _searched(text: str) -> tuple[Search, str | None]:
 
 
 @router.get("/jobs/new")
-def new(visitor: Looking, like: _Cursor = None) -> Response:
+def new(visitor: Looking, like: _Like = None) -> Response:
     """A form for a job of the application's, filled as another one was."""
     job = visitor.service.jobs.one(visitor.who, like) if like else None
     names = visitor.service.jobs.registered(visitor.who)
@@ -162,7 +165,8 @@ def act_on_all(visitor: Acting) -> Response:
     form = visitor.form
     verb = Verb(form["verb"]) if form.get("verb") in set(BULK) else Verb.RETRY
     wanted = Filter(search=parse(form.get("q", "")))
-    bite = visitor.service.jobs.act_on_next(visitor.who, _wish(verb, visitor), wanted, form.get("after") or None)
+    after = form["after"] if re.fullmatch(WHOLE_ID, form.get("after", "")) else None
+    bite = visitor.service.jobs.act_on_next(visitor.who, _wish(verb, visitor), wanted, after)
     refused = [str(answer.refused) for answer in bite.answers if answer.refused is not None]
     done = _number(form.get("done")) + len(bite.answers) - len(refused)
     missed = _number(form.get("missed")) + len(refused)

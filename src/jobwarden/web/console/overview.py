@@ -12,6 +12,7 @@ from jobwarden.domain.orders import Verb, Verdict
 from jobwarden.domain.states import JobState
 from jobwarden.service.jobs import Wish
 from jobwarden.views.jobs import Filter
+from jobwarden.web.asks import Cursor
 from jobwarden.web.console.shell import Acting, Looking, Paged
 
 router = APIRouter(include_in_schema=False, route_class=Paged)
@@ -56,7 +57,7 @@ def overview(visitor: Looking, back: BackTo = Back.THREE_HOURS) -> Response:
 
 
 @router.get("/parked")
-def parked(visitor: Looking, before: Annotated[str | None, Query(max_length=64)] = None) -> Response:
+def parked(visitor: Looking, before: Cursor = None) -> Response:
     """The parking lot: jobs whose outcome nobody knows, to be decided one by one."""
     page = visitor.service.jobs.page(visitor.who, Filter(states=[JobState.ORPHANED], before=before, limit=20))
     whole = [visitor.service.jobs.one(visitor.who, line.id) for line in page.jobs]

@@ -14,11 +14,12 @@ from jobwarden.web.console.shell import Acting, Looking, Paged
 
 router = APIRouter(include_in_schema=False, route_class=Paged)
 _Text = Annotated[str, Query(max_length=200)]
+_Number = Annotated[int | None, Query(ge=0, le=(1 << 63) - 1)]
 _PAGE = 50
 
 
 @router.get("/audit")
-def audit(visitor: Looking, actor: _Text = "", action: _Text = "", before: int | None = None) -> Response:
+def audit(visitor: Looking, actor: _Text = "", action: _Text = "", before: _Number = None) -> Response:
     """Who did what, the newest first."""
     wanted = AuditFilter(actor=actor or None, action=action or None)
     page = visitor.service.access.audit(visitor.who, wanted, before, _PAGE)

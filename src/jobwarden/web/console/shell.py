@@ -221,6 +221,7 @@ def _refused(request: Request, status: int, detail: str) -> Response:
 def _fields(body: bytes) -> Form:
     """The fields of a form; of several with one name the last, but all the ids."""
     given = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
+    given = {name: [value.replace("\0", "\ufffd") for value in values] for name, values in given.items()}
     return {name: ",".join(values) if name == "ids" else values[-1] for name, values in given.items()}
 
 
