@@ -81,7 +81,8 @@ def test_a_supervisor_killed_at_any_statement_loses_nothing(
     for number, (text, after) in enumerate(boundaries):
         with worker() as doomed:
             doomed.await_ready()
-            (folder / "kill").write_text(json.dumps({"text": text, "after": after, "mark": MARKS[verb]}))
+            (folder / "new").write_text(json.dumps({"text": text, "after": after, "mark": MARKS[verb]}))
+            (folder / "new").rename(folder / "kill")  # who reads it finds all of it or nothing
             run(f"{number}")
             eventually(lambda: not doomed.running, PATIENCE, why=f"{text} was never said")
             with worker() as heir:
