@@ -169,6 +169,14 @@ def test_what_is_left_of_a_batch_that_is_going_cannot_be_tried_again(attic: Atti
     assert attic.ids() == {answer.new}
 
 
+def test_a_member_that_ran_again_as_its_batch_went_is_not_taken_along(attic: Attic) -> None:
+    old = attic.batch(BatchState.FAILED, 11)
+    ran_again = attic.job(J.SUCCEEDED, 12, batch_id=old, finished_at=attic.now)
+    goes = attic.job(J.FAILED, 12, batch_id=old)
+    assert attic.pass_() == Pruned(jobs=1, batches=1)
+    assert (goes in attic.ids(), ran_again in attic.ids()) == (False, True)
+
+
 def test_a_pass_that_ends_anywhere_is_taken_up_by_the_next(attic: Attic, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prune, "JOBS", 2)
     batch = attic.batch(BatchState.CANCELED, 11)

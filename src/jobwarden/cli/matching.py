@@ -63,7 +63,7 @@ def _done(database: Database, order: Order, search: Search, matched: int, as_jso
     with told(database), Progress(console=output.console(), disable=as_json or matched < BITE) as progress:
         task = progress.add_task(order.verb.value, total=matched)
         try:
-            for ids in _bites(database, Filter(search=search)):
+            for ids in bites(database, Filter(search=search)):
                 answers = operate.carry_out(database, order, ids)
                 done.refused += [answer for answer in answers if answer.refused is not None]
                 done.done += sum(answer.refused is None for answer in answers)
@@ -73,13 +73,14 @@ def _done(database: Database, order: Order, search: Search, matched: int, as_jso
     return done
 
 
-def _bites(database: Database, wanted: Filter) -> Iterator[list[str]]:
-    """All that fit, some at a time, oldest first."""
-    ids, cursor = read(database, partial(ids_of, wanted=wanted, after=None, limit=BITE))
-    yield ids
-    while cursor is not None:
-        ids, cursor = read(database, partial(ids_of, wanted=wanted, after=cursor, limit=BITE))
+def bites(database: Database, wanted: Filter, limit: int = BITE) -> Iterator[list[str]]:
+    """The ids of all that fit, some at a time, oldest first."""
+    cursor: str | None = None
+    while True:
+        ids, cursor = read(database, partial(ids_of, wanted=wanted, after=cursor, limit=limit))
         yield ids
+        if cursor is None:
+            return
 
 
 def _tell(done: Done, words: str, as_json: bool) -> None:

@@ -15,6 +15,7 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
 from jobwarden.cli import archive, output
+from jobwarden.cli.matching import bites
 from jobwarden.cli.opening import Opening, read, told
 from jobwarden.cli.operate import actor
 from jobwarden.cli.read import json_option, query_words
@@ -24,7 +25,7 @@ from jobwarden.domain.search import Search
 from jobwarden.lifecycle.prune import Bite, Place, Pruned, Pruner
 from jobwarden.store import belongings
 from jobwarden.store.database import Database, Transaction
-from jobwarden.views.jobs import Filter, counted, ids_of
+from jobwarden.views.jobs import Filter, counted
 
 _BITE = 250
 _LONGEST_REST = 1.0
@@ -152,7 +153,7 @@ def export(opening: Opening, query: Search, folder: Path, kind: str, as_json: bo
     matched = read(database, lambda transaction: counted(transaction, wanted))
     with _archived(folder, kind, as_json) as written, told(database), _counting(as_json) as progress:
         task = progress.add_task("jobs", total=matched)
-        for ids in _bites(database, wanted):
+        for ids in bites(database, wanted, _BITE):
             read(database, partial(_write, ids=ids, written=written))
             jobs += len(ids)
             progress.update(task, completed=jobs)
@@ -164,15 +165,6 @@ def export(opening: Opening, query: Search, folder: Path, kind: str, as_json: bo
 def _write(transaction: Transaction, ids: list[str], written: archive.JsonLines) -> None:
     for kind, data in belongings.records(transaction, ids):
         written.add(kind, data)
-
-
-def _bites(database: Database, wanted: Filter) -> Iterator[list[str]]:
-    cursor: str | None = None
-    while True:
-        ids, cursor = read(database, partial(ids_of, wanted=wanted, after=cursor, limit=_BITE))
-        yield ids
-        if cursor is None:
-            return
 
 
 @contextmanager

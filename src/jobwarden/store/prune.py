@@ -69,11 +69,12 @@ def _batches_over(retention: Retention) -> ColumnElement[bool]:
 
 
 def _members_over(retention: Retention, foretold: bool) -> ColumnElement[bool]:
-    """The members of batches that are gone; ``foretold``: also of those that would go."""
+    """The members of batches that are gone; ``foretold``: also of those that would go. None that ended lately: somebody
+    may have had it run again in the very moment in which its batch went."""
     its = select(_one).where(batches.c.id == jobs.c.batch_id).correlate(jobs)
     gone = ~(its.where(~_batches_over(retention)) if foretold else its).exists()
     ended = jobs.c.state.in_([words(state) for state in sorted(ENDED)])
-    return and_(jobs.c.batch_id.is_not(None), ended, gone)
+    return and_(jobs.c.batch_id.is_not(None), ended, gone, _older(jobs.c.finished_at, retention.shortest))
 
 
 def jobs_over(
