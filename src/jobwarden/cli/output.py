@@ -18,33 +18,34 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-#: state: mark, style. The mark and the word carry the meaning; the colour only helps those who see it.
-STATES: Mapping[str, tuple[str, str]] = {
-    "pending": ("…", "yellow"),
-    "queued": ("○", "cyan"),
-    "dispatched": ("▷", "blue"),
-    "running": ("▶", "bold blue"),
-    "retrying": ("↻", "yellow"),
-    "orphaned": ("‼", "bold magenta"),
-    "succeeded": ("✓", "green"),
-    "partial": ("◑", "yellow"),
-    "failed": ("✗", "bold red"),
-    "canceled": ("⊘", "dim"),
-    "stopped": ("■", "dim"),
-    "starting": ("…", "yellow"),
-    "active": ("●", "green"),
-    "draining": ("◐", "blue"),
-    "dead": ("✗", "bold red"),
-    "silent": ("?", "bold magenta"),
-    "verified": ("✓", "green"),
-    "gone": ("✗", "bold red"),
-    "recycled": ("≠", "bold red"),
-    "elsewhere": ("·", "dim"),
-    "ok": ("✓", "green"),
-    "warn": ("!", "yellow"),
-    "fail": ("✗", "bold red"),
+from jobwarden.domain import words
+
+#: state: style. The mark and the word carry the meaning; the colour only helps those who see it.
+_STYLES: Mapping[str, str] = {
+    "pending": "yellow",
+    "queued": "cyan",
+    "dispatched": "blue",
+    "running": "bold blue",
+    "retrying": "yellow",
+    "orphaned": "bold magenta",
+    "succeeded": "green",
+    "partial": "yellow",
+    "failed": "bold red",
+    "canceled": "dim",
+    "stopped": "dim",
+    "starting": "yellow",
+    "active": "green",
+    "draining": "blue",
+    "dead": "bold red",
+    "silent": "bold magenta",
+    "verified": "green",
+    "gone": "bold red",
+    "recycled": "bold red",
+    "elsewhere": "dim",
+    "ok": "green",
+    "warn": "yellow",
+    "fail": "bold red",
 }
-_WORDS = {"orphaned": "parked"}
 _BAR = 12
 _CONTROL, _PICTURES = re.compile(r"[\x00-\x08\x0b-\x1f]"), 0x2400
 _UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "m"))
@@ -102,8 +103,12 @@ def heading(words: str) -> None:
 
 def state(name: str, more: str = "") -> Text:
     """A state as mark and word, and what is to be said with it."""
-    mark, style = STATES.get(name, ("·", ""))
-    return Text(f"{mark} {_WORDS.get(name, name)}{more}", style=style)
+    return Text(f"{words.mark(name)} {words.said(name)}{more}", style=style(name))
+
+
+def style(state: str) -> str:
+    """A state's colour, for those who see it."""
+    return _STYLES.get(state, "")
 
 
 def bar(fraction: float) -> str:
@@ -123,9 +128,9 @@ def duration(seconds: float | None) -> str:
     """Seconds in the unit that people would use."""
     if seconds is None:
         return ""
-    for size, unit in _UNITS:
-        if abs(seconds) >= 2 * size:
-            return f"{seconds / size:.0f}{unit}"
+    for length, unit in _UNITS:
+        if abs(seconds) >= 2 * length:
+            return f"{seconds / length:.0f}{unit}"
     return f"{seconds:.0f}s" if abs(seconds) >= 10 else f"{seconds:.1f}s"
 
 
@@ -136,19 +141,7 @@ def since(moment: datetime | None, now: datetime) -> str:
 
 def instant(moment: datetime | None) -> str | None:
     """A moment in UTC, to the millisecond."""
-    return None if moment is None else moment.astimezone(UTC).isoformat(sep=" ", timespec="milliseconds")[:23] + "Z"
-
-
-def size(count: int | None) -> str:
-    """Bytes in the unit that people would use."""
-    if count is None:
-        return ""
-    amount = float(count)
-    for unit in ("B", "KiB", "MiB"):
-        if amount < 1024:
-            return f"{amount:.0f} {unit}"
-        amount /= 1024
-    return f"{amount:.1f} GiB"
+    return None if moment is None else words.instant(moment)
 
 
 def compact(value: Any) -> str:

@@ -9,9 +9,10 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from jobwarden.cli.channel import Channel, nets, route
-from jobwarden.cli.output import STATES, clean
+from jobwarden.cli.output import clean, style
 from jobwarden.domain.labels import shorten
 from jobwarden.domain.layout import Layout, Placed, Route
+from jobwarden.domain.words import mark
 
 _TALL, _BAR, _LABELS = 80, 8, (40, 32, 24, 20, 16, 13, 10)
 _FILLS = {"succeeded": "█", "failed": "▚", "orphaned": "▚", "running": "▓", "canceled": "╳", "stopped": "╳"}
@@ -153,15 +154,13 @@ def _titles(nodes: Iterable[Placed], size: int) -> dict[str, Text]:
 
 def _title(node: Placed, label: str) -> Text:
     """Mark and name; of a folded node how many it stands for, a bar, and how many are in each state."""
-    mark, style = STATES.get(node.state, ("·", ""))
-    found = Text(f"{mark} ", style=style)
+    found = Text(f"{mark(node.state)} ", style=style(node.state))
     found.append(str(clean(" ".join(label.split()))), style="")
     if len(node.members) > 1:
         found.append(f" × {len(node.members):,} ")
         found.append(_bar(node))
         for state, count in node.states.items():
-            mark, style = STATES.get(state, ("·", ""))
-            found.append(f" {count:,}{mark}", style=style)
+            found.append(f" {count:,}{mark(state)}", style=style(state))
     if node.dimmed:
         found = Text(found.plain, style="dim")
     return found
@@ -173,7 +172,7 @@ def _bar(node: Placed) -> Text:
     share[max(node.states, key=node.states.__getitem__)] += _BAR - sum(share.values())
     found = Text()
     for state in reversed(share):
-        found.append(_FILLS.get(state, "░") * share[state], style=STATES.get(state, ("", ""))[1])
+        found.append(_FILLS.get(state, "░") * share[state], style=style(state))
     return found
 
 

@@ -9,9 +9,10 @@ from typing import Any
 from rich.text import Text
 
 from jobwarden.cli import output
-from jobwarden.cli.output import duration, fields, heading, instant, say, since, size, table
+from jobwarden.cli.output import duration, fields, heading, instant, say, since, table
 from jobwarden.domain.claims import Purpose
 from jobwarden.domain.states import JobState
+from jobwarden.domain.words import size
 from jobwarden.views.explain import Explanation
 from jobwarden.views.fleet import Flight, WorkerLine
 from jobwarden.views.ids import short

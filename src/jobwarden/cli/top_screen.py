@@ -24,6 +24,7 @@ from jobwarden.cli.operate import actor
 from jobwarden.domain.orders import By, Order, Verb
 from jobwarden.domain.search import Search, parse
 from jobwarden.domain.states import JobState
+from jobwarden.domain.words import size
 from jobwarden.errors import JobWardenError, SearchRefused
 from jobwarden.lifecycle import lanes as lane_verbs
 from jobwarden.lifecycle import operate
@@ -358,7 +359,7 @@ def _flight(flight: fleet.Flight) -> list[output.Cell]:
         str(flight.child_pid or ""),
         flight.hostname or "",
         output.duration(flight.age),
-        output.size(flight.rss),
+        size(flight.rss),
         f"asked to {flight.cancel_mode}" if flight.cancel_mode else output.progress(flight.progress),
     ]
 

@@ -10,55 +10,19 @@ from typing import Any
 
 from jobwarden.domain.search import Field, Search, Word
 from jobwarden.domain.states import JobState
+from jobwarden.domain.words import instant, mark, said, size
 
-#: state: mark. With the word beside it, so that nothing is told by colour alone.
-MARKS = {
-    "pending": "…",
-    "queued": "○",
-    "dispatched": "▷",
-    "running": "▶",
-    "retrying": "↻",
-    "orphaned": "‼",
-    "succeeded": "✓",
-    "partial": "◑",
-    "failed": "✗",
-    "canceled": "⊘",
-    "stopped": "■",
-    "starting": "…",
-    "active": "●",
-    "draining": "◐",
-    "dead": "✗",
-    "silent": "?",
-    "verified": "✓",
-    "gone": "✗",
-    "recycled": "≠",
-    "elsewhere": "·",
-    "enabled": "●",
-    "disabled": "○",
-    "paused": "⏸",
-}
-_SAID = {"orphaned": "parked"}
 _UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"))
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-
-
-def said(state: object) -> str:
-    """A state in the word that people use."""
-    return _SAID.get(str(state), str(state))
-
-
-def mark(state: object) -> str:
-    """A state's sign."""
-    return MARKS.get(str(state), "·")
 
 
 def span(seconds: float | None) -> str:
     """Seconds in the unit that people would use."""
     if seconds is None:
         return ""
-    for size, unit in _UNITS:
-        if abs(seconds) >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
+    for length, unit in _UNITS:
+        if abs(seconds) >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
     return f"{seconds:.0f} s" if abs(seconds) >= 10 else f"{seconds:.1f} s"
 
 
@@ -77,24 +41,12 @@ def ago(moment: datetime | None, now: datetime) -> str:
 
 def exact(moment: datetime | None) -> str:
     """A moment in UTC, to the millisecond."""
-    return "" if moment is None else f"{moment.astimezone(UTC).isoformat(sep=' ', timespec='milliseconds')[:23]}Z"
+    return "" if moment is None else instant(moment)
 
 
 def iso(moment: datetime | None) -> str:
     """A moment as machines read it."""
     return "" if moment is None else moment.astimezone(UTC).isoformat()
-
-
-def size(count: int | None) -> str:
-    """Bytes in the unit that people would use."""
-    if count is None:
-        return ""
-    amount = float(count)
-    for unit in ("B", "KiB", "MiB"):
-        if amount < 1024:
-            return f"{amount:.0f} {unit}"
-        amount /= 1024
-    return f"{amount:.1f} GiB"
 
 
 def pretty(value: Any) -> str:
@@ -139,3 +91,22 @@ def with_word(search: Search, field: str, value: str) -> str:
         return str(Search(tuple(one for one in search.words if one != word)))
     kept = tuple(one for one in search.words if one.field is not word.field)
     return str(Search((*kept, word)))
+
+
+__all__ = [
+    "ago",
+    "exact",
+    "iso",
+    "mark",
+    "milliseconds",
+    "pretty",
+    "said",
+    "short",
+    "size",
+    "span",
+    "states_of",
+    "toggled",
+    "who",
+    "with_states",
+    "with_word",
+]
