@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -46,15 +47,21 @@ class Window:
         return self.told()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """One browser for all tests of a process."""
+    """One browser for the tests of a module.
+
+    Not for all of a process: Playwright's event loop counts as the running one of its thread for as long as it is
+    started, and tests elsewhere that run a loop of their own would be refused.
+    """
     found = browser()
     assert found is not None, "no Chromium: python3 dev.py setup installs it"
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=str(found), args=["--no-sandbox"])
         yield started
         started.close()
+    with pytest.raises(RuntimeError, match="no running event loop"):
+        asyncio.get_running_loop()
 
 
 @pytest.fixture
