@@ -389,7 +389,8 @@ class JobWarden:
         return JobHandle(str(answer.new), True, self)
 
     def resolve(self, job_id: str, verdict: str, reason: str, actor: str | None = None) -> JobState:
-        """Say what a parked job did: ``"ran"`` completely, ``"did_not_run"`` (it is queued again) or ``"failed"``.
+        """Say what a parked job did: ``"ran"`` completely, ``"did_not_run"`` (it is queued again),
+        ``"ran_partly"`` or ``"failed"`` (it failed, and somebody has to see to what it left).
 
         Raises `JobNotFound`, or `WrongState` if it is not parked.
         """

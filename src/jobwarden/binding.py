@@ -74,6 +74,26 @@ class Param:
     annotation: Any
     required: bool
     positional: bool
+    default: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A parameter as a form shows it: ``type`` and ``default`` (None: it has none) in words, ``text`` if its value is
+    written as it is, and not as JSON."""
+
+    name: str
+    type: str
+    required: bool
+    default: str | None
+    text: bool
+
+    @classmethod
+    def of(cls, param: Param) -> Field:
+        """The field of a parameter."""
+        default = None if param.required else repr(param.default)
+        text = param.annotation in (str, date, datetime, UUID, Decimal)
+        return cls(param.name, inspect.formatannotation(param.annotation), param.required, default, text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +120,8 @@ def read_signature(job: str, target: Callable[..., Any], hints: Mapping[str, Any
             services[name] = provide
         else:
             required = parameter.default is parameter.empty
-            params.append(Param(name, annotation, required, parameter.kind is parameter.POSITIONAL_OR_KEYWORD))
+            positional = parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+            params.append(Param(name, annotation, required, positional, parameter.default))
     return Signature(tuple(params), context, services)
 
 

@@ -27,7 +27,7 @@
     │   └── OnlyAsNew · WrongBatchState · WrongLaneState
     ├── RoleRequired · AccessRefused (ValueError) · NameTaken
     ├── TokenNotFound (LookupError) · UserNotFound (LookupError)
-    ├── WorkerNotLive · ForceRequired · WaitTimeout (TimeoutError) · BatchUnfinished (TimeoutError)
+    ├── NoLook · WorkerNotLive · ForceRequired · WaitTimeout (TimeoutError) · BatchUnfinished (TimeoutError)
     ├── DatabaseProblem
     │   ├── DatabaseUnavailable · DatabaseTooOld · DatabaseReadOnly · NotMigrated · MigrationNewer
     ├── ApplicationImportError
@@ -203,6 +203,11 @@ class AmbiguousId(JobWardenError, LookupError):
 
 class WrongState(JobWardenError):
     """Job {id} is {state}, and {action} needs it to be {needed}."""
+
+
+class NoLook(JobWardenError):
+    """No daemon looked at the process of job {id}: it ended meanwhile, or whoever watches it is silent; `jobwarden
+    workers` shows who is."""
 
 
 class OnlyAsNew(WrongState):

@@ -18,7 +18,7 @@ from typing import Any, Generic, Literal, ParamSpec, Protocol, TypeAlias, TypeVa
 
 from pydantic_core import PydanticSerializationError, to_json
 
-from jobwarden.binding import Binder, Signature, hints_of, read_signature
+from jobwarden.binding import Binder, Field, Signature, hints_of, read_signature
 from jobwarden.domain.draft import Enqueued
 from jobwarden.domain.recovery import Backoff
 from jobwarden.domain.refs import Ref, with_refs
@@ -169,6 +169,11 @@ class JobDefinition(Generic[P, C, R]):
     def runbook(self) -> str:
         """The job's docstring: what an operator should know."""
         return inspect.cleandoc(self.target.__doc__ or "")
+
+    @property
+    def fields(self) -> list[Field]:
+        """Its parameters as a form shows them; raises `DefinitionError` for a bad signature."""
+        return [Field.of(param) for param in self._signature.params]
 
     @property
     def reconciles(self) -> bool:

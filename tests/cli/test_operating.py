@@ -67,7 +67,8 @@ def test_w41_what_is_final_runs_again_as_a_new_job(cli: Cli, factories: Factorie
 
 
 @pytest.mark.parametrize(
-    ("verdict", "state"), [("--ran", "succeeded"), ("--did-not-run", "queued"), ("--failed", "failed")]
+    ("verdict", "state"),
+    [("--ran", "succeeded"), ("--did-not-run", "queued"), ("--ran-partly", "failed"), ("--failed", "failed")],
 )
 def test_resolve(cli: Cli, factories: Factories, verdict: str, state: str) -> None:
     parked = factories.job(JobState.ORPHANED, idempotent=False)
@@ -79,7 +80,7 @@ def test_resolve(cli: Cli, factories: Factories, verdict: str, state: str) -> No
 @pytest.mark.any_engine
 def test_wrong_usage_is_2(cli: Cli, factories: Factories) -> None:
     job = factories.job(JobState.ORPHANED)["id"]
-    assert "--ran, --did-not-run or --failed" in cli("resolve", job, *WHY, code=2).err
+    assert "--ran, --did-not-run, --ran-partly or --failed" in cli("resolve", job, *WHY, code=2).err
     assert "--reason" in cli("resolve", job, "--ran", code=2).err
     cli("retry", job, "--attempts", "0", code=2)
     cli("retry", job, "--attempts", "many", code=2)
@@ -143,7 +144,7 @@ def test_explain_names_what_can_be_done(cli: Cli, factories: Factories) -> None:
     parked = factories.job(JobState.ORPHANED, idempotent=False)["id"]
     steps = cli("explain", parked, "--json").json["next"]
     assert f"jobwarden restart {parked} --force --reason '...'" in steps
-    assert f"jobwarden resolve {parked} --ran|--did-not-run|--failed --reason '...'" in steps
+    assert f"jobwarden resolve {parked} --ran|--did-not-run|--ran-partly|--failed --reason '...'" in steps
     for state, step in {
         JobState.FAILED: "retry {}",
         JobState.STOPPED: "restart {}",

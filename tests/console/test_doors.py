@@ -31,6 +31,7 @@ FORMS = {
     "/jobs/act": Role.OPERATOR,
     "/jobs/matching": Role.OPERATOR,
     "/jobs/{job_id}/{verb}": Role.OPERATOR,
+    "/jobs/{job_id}/look": Role.OPERATOR,
     "/parked/{job_id}": Role.OPERATOR,
     "/batches/{batch_id}/{verb}": Role.OPERATOR,
     "/lanes/{verb}": Role.OPERATOR,

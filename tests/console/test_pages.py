@@ -22,7 +22,18 @@ Opened = Callable[..., Window]
 def pages(scene: Scene) -> Iterator[str]:
     """Where one can go."""
     yield from ("/", "/jobs", "/jobs?q=state:failed+lane:imports", "/jobs?q=lane:nowhere", "/jobs?q=state:asleep")
-    yield from ("/jobs/new", "/parked", "/errors", "/batches", "/schedules", "/schedules/new", "/lanes", "/workers")
+    yield from (
+        "/jobs/new",
+        "/jobs/new?job=succeed",
+        "/jobs/new?job=unknown",
+        "/parked",
+        "/errors",
+        "/batches",
+        "/schedules",
+        "/schedules/new",
+        "/lanes",
+        "/workers",
+    )
     yield from ("/schedules/by-name?name=nightly", "/schedules/new?like=nightly", "/lanes?lane=imports&back=7d")
     yield from ("/audit", "/health", "/settings", "/login", "/workers?everyone=true", "/batches?state=running")
     for job in scene.jobs.values():

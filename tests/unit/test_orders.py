@@ -73,7 +73,7 @@ def test_w41_what_is_final_is_told_how_it_can_be_run_again(verb: Verb, state: Jo
         ({"attempts": -1}, "option attempts = -1"),
         ({"attempts": True}, "option attempts = "),
         ({"attempts": 1.5}, "option attempts = "),
-        ({"verb": Verb.RESOLVE, "reason": "seen"}, "ran, did_not_run, failed"),
+        ({"verb": Verb.RESOLVE, "reason": "seen"}, "ran, did_not_run, ran_partly, failed"),
         ({"verb": Verb.RESOLVE, "reason": "seen", "verdict": "maybe"}, "option verdict = 'maybe'"),
         ({"verb": Verb.RESOLVE, "verdict": Verdict.RAN}, "how it is known"),
         ({"verb": Verb.RESOLVE, "verdict": Verdict.RAN, "reason": "  "}, "how it is known"),

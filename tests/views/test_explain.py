@@ -112,8 +112,12 @@ def test_a_job_that_is_over(database: Database, factories: Factories, state: Job
 @pytest.mark.parametrize(
     ("state", "idempotent", "steps"),
     [
-        (JobState.ORPHANED, True, ["restart {}", "resolve {} --ran|--did-not-run|--failed", "cancel {}"]),
-        (JobState.ORPHANED, False, ["restart {} --force", "resolve {} --ran|--did-not-run|--failed", "cancel {}"]),
+        (JobState.ORPHANED, True, ["restart {}", "resolve {} --ran|--did-not-run|--ran-partly|--failed", "cancel {}"]),
+        (
+            JobState.ORPHANED,
+            False,
+            ["restart {} --force", "resolve {} --ran|--did-not-run|--ran-partly|--failed", "cancel {}"],
+        ),
         (JobState.FAILED, True, ["retry {}"]),
         (JobState.FAILED, False, ["retry {} --force"]),
         (JobState.STOPPED, False, ["restart {} --force"]),

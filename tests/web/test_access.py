@@ -24,7 +24,7 @@ from tests.web.conftest import OWN, client_of, refused
 _OPERATORS = """
     jobs_enqueue jobs_cancel jobs_stop jobs_retry jobs_restart jobs_rerun jobs_resolve jobs_act_on
     jobs_act_on_matching batches_cancel batches_hold batches_release batches_retry schedules_run_now fleet_drain
-    fleet_pause fleet_resume fleet_cap access_audit
+    fleet_pause fleet_resume fleet_cap access_audit jobs_look
 """
 _ADMINS = """
     schedules_put schedules_create schedules_change schedules_remove schedules_enable schedules_disable

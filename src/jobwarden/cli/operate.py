@@ -161,6 +161,7 @@ def restart(opening: Opening, /, as_json: bool, **asked: Any) -> int:
 @click.argument("job_id", metavar="ID")
 @click.option("--ran", "verdict", flag_value=Verdict.RAN.value, help="It did all its work: it succeeded.")
 @click.option("--did-not-run", "verdict", flag_value=Verdict.DID_NOT_RUN.value, help="It did nothing: run it again.")
+@click.option("--ran-partly", "verdict", flag_value=Verdict.RAN_PARTLY.value, help="It did some of it: it failed.")
 @click.option("--failed", "verdict", flag_value=Verdict.FAILED.value, help="It did not do its work: it failed.")
 @click.option("--reason", required=True, help="How that is known, for the ledger.")
 @_json
@@ -168,10 +169,10 @@ def restart(opening: Opening, /, as_json: bool, **asked: Any) -> int:
 def resolve(opening: Opening, job_id: str, verdict: str | None, reason: str, as_json: bool) -> int:
     """Say what a parked job did.
 
-    One of --ran, --did-not-run and --failed is needed, and the reason.
+    One of --ran, --did-not-run, --ran-partly and --failed is needed, and the reason.
     """
     if verdict is None:
-        raise click.UsageError("say what it did: --ran, --did-not-run or --failed.")
+        raise click.UsageError("say what it did: --ran, --did-not-run, --ran-partly or --failed.")
     order = Order(Verb.RESOLVE, reason, actor(), verdict=Verdict(verdict))
     return _carry_out(opening, order, (job_id,), as_json)
 

@@ -1,4 +1,4 @@
-"""What can be looked at: `status`, `ps`, `jobs`, `show`, `logs`, `explain`, `workers`. Nothing is changed here."""
+"""What can be looked at: `status`, `ps`, `jobs`, `show`, `logs`, `explain`, `workers`, `stack`. Nothing changes."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from jobwarden.cli import output, screens
 from jobwarden.cli.opening import Opening, read, told
 from jobwarden.domain.search import Search, parse
 from jobwarden.domain.states import JobState
+from jobwarden.errors import NoLook
+from jobwarden.lifecycle.look import ask_for_look
 from jobwarden.store.database import Database
 from jobwarden.store.revision import newest
 from jobwarden.views import explain as explaining
-from jobwarden.views import fleet, logs
+from jobwarden.views import fleet, logs, processes
 from jobwarden.views import jobs as job_views
 from jobwarden.views.ids import find_job
 from jobwarden.views.overview import overview
 
 _LOOK_AGAIN = 0.3
+_LOOKS_IN_TIME = 2.0  # times as long as a daemon may be silent
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 job_argument = click.argument("job_id", metavar="ID")
@@ -196,6 +199,32 @@ def show_logs(opening: Opening, job_id: str, follow: bool, lines: int, export: b
         _follow(database, whole, found[-1].id if found else _cursor(database, whole, lines), tell)
 
 
+@click.command()
+@job_argument
+@json_option
+@click.pass_obj
+def stack(opening: Opening, job_id: str, as_json: bool) -> None:
+    """What a running job is at: its process and its Python stack.
+
+    The daemon that watches it looks, on whichever host that is; the job runs on meanwhile.
+    """
+    database = opening.database()
+    whole = read(database, lambda transaction: find_job(transaction, job_id))
+    with told(database), database.write() as transaction:
+        ask_for_look(transaction, whole)
+    until = time.monotonic() + _LOOKS_IN_TIME * _silent_after(database)
+    card = read(database, partial(processes.of_job, job_id=whole, here=fleet.this_host()))
+    while card is not None and card.asked_at is not None and time.monotonic() < until:
+        time.sleep(_LOOK_AGAIN)
+        card = read(database, partial(processes.of_job, job_id=whole, here=fleet.this_host()))
+    if card is None or card.asked_at is not None:
+        raise NoLook(id=whole)
+    if as_json:
+        output.as_json(card)
+    else:
+        screens.process(card)
+
+
 def _export(database: Database, job_id: str) -> None:
     with told(database), database.read() as transaction:
         for line in logs.export(transaction, job_id):
@@ -234,4 +263,4 @@ def _silent_after(database: Database) -> float:
     return float(settings.beat_interval * settings.missed_beats)
 
 
-COMMANDS = (status, ps, jobs, show, show_logs, explain, workers)
+COMMANDS = (status, ps, jobs, show, show_logs, explain, workers, stack)

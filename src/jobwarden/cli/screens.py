@@ -19,6 +19,7 @@ from jobwarden.views.ids import short
 from jobwarden.views.jobs import AttemptView, EventView, JobLine, JobView, Page
 from jobwarden.views.logs import LogLine
 from jobwarden.views.overview import LaneLine, Overview
+from jobwarden.views.processes import Card
 
 _LEVELS = {"debug": "dim", "warning": "yellow", "error": "red", "critical": "bold red"}
 _ID, _DASHES = 36, 4
@@ -178,6 +179,28 @@ def log_line(line: LogLine) -> None:
     context = f"  {output.compact(line.context)}" if line.context else ""
     head = f"{line.ts:%H:%M:%S}.{line.ts.microsecond // 1000:03d} #{line.attempt_number or '?'} {line.level:<8}"
     say(Text(f"{head} {step}{line.message}{context}", style=_LEVELS.get(line.level, "")))
+
+
+def process(card: Card) -> None:
+    """A process as it was seen, what is below it, and its stack."""
+    say(output.state(card.seen.value), f" by {card.by}")
+    fields(
+        (
+            ("command", card.command),
+            ("cpu", None if card.cpu is None else duration(card.cpu)),
+            ("memory", None if card.rss is None else size(card.rss)),
+            ("threads", None if card.threads is None else str(card.threads)),
+            ("open files", None if card.open_files is None else str(card.open_files)),
+            ("parents", " < ".join(f"{one.pid} {one.command}" for one in card.parents) or None),
+        )
+    )
+    if len(card.tree) > 1:
+        heading("all of it that can act")
+        rows = [(str(one.pid), str(one.parent), one.command, one.state, size(one.rss)) for one in card.tree]
+        table(("pid", "parent", "command", "state", "memory"), rows, right=("pid", "parent", "memory"))
+    heading("stack")
+    for line in (card.stack or card.unable or "").splitlines():
+        say(line)
 
 
 def _next(found: Overview) -> Iterable[str]:

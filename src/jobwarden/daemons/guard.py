@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from jobwarden.daemons.ends import Ends
+from jobwarden.daemons.looks import Looks
 from jobwarden.daemons.narrator import Narrator
 from jobwarden.daemons.outbox import Outbox
 from jobwarden.daemons.watch import AnyHold, Ending, Watched, Why
@@ -29,7 +30,7 @@ class Guard:
 
     ``holds`` are the seats by nonce, ``where`` the seat of each attempt that is not settled; ``outcome`` reads what an
     attempt left. A fresh claim may be missing from the database's list for ``patience`` seconds. ``by`` is who writes
-    down what cannot be ended in ``unkillable_after`` seconds.
+    down what cannot be ended in ``unkillable_after`` seconds, ``here`` how it names itself to people.
     """
 
     def __init__(
@@ -43,10 +44,12 @@ class Guard:
         *,
         by: tuple[Actor, str | None] = (Actor.SUPERVISOR, None),
         unkillable_after: float = 60.0,
+        here: str = "",
     ) -> None:
         self._holds, self._where, self._outbox = holds, where, outbox
         self._outcome, self._narrator, self._patience = outcome, narrator, patience
         self._ends = Ends(outbox, narrator, by, unkillable_after)
+        self._looks = Looks(outbox, here)
         self._weigh_at = 0.0
 
     def watch(self, now: float) -> None:
@@ -62,6 +65,7 @@ class Guard:
                 due.append((hold, watched))
         if due:
             self._ends.kill(due, now)
+        self._looks.answer(now)
 
     def end(self, hold: AnyHold, watched: Watched, why: Why, words: str, now: float, *, at_once: bool = False) -> None:
         """Begin to end an attempt, for a reason that is told to its log; ``at_once`` leaves it no grace."""
@@ -114,7 +118,10 @@ class Guard:
     def _heed(self, hold: AnyHold, watched: Watched, row: Any, now: float) -> None:
         if row.fencing_token != watched.claim.token:
             self.fence(hold, watched, now)
-        elif row.cancel_requested and watched.ending is None:
+            return
+        if row.look_asked_at is not None:
+            self._looks.asked(hold, watched, row.look_asked_at, now)
+        if row.cancel_requested and watched.ending is None:
             why = Why.CANCEL if row.cancel_mode == Wish.CANCEL else Why.STOP
             self.end(hold, watched, why, f"{why.value}: {row.cancel_reason or 'no reason given'}", now)
 

@@ -95,6 +95,7 @@ class LocalReaper:
             settings.beat_interval,
             by=(Actor.REAPER, self._me),
             unkillable_after=settings.unkillable_after,
+            here=f"reaper {owner.worker_id[-8:]} on {owner.host.hostname}",
         )
         self._inquest = Inquest(self._me, base, cgroups, outbox, narrator, loop.clock)
         self._leads = self._idle = False

@@ -67,7 +67,7 @@ class Supervisor:
         self.crew = self._hire(make_zygote)
         here = f"worker {owner.worker_id[-8:]} on {owner.host.hostname}"
         self._desk = Desk(self.crew, self._outbox, settings, narrator, here, loop.unwatch, loop.clock)
-        self._guard = self._post_guard()
+        self._guard = self._post_guard(here)
         self._burial = Burial(
             self.crew, self._desk, self._guard, self._outbox, runtime, narrator, loop.unwatch, loop.clock
         )
@@ -96,7 +96,7 @@ class Supervisor:
             loop.clock,
         )
 
-    def _post_guard(self) -> Guard:
+    def _post_guard(self, here: str) -> Guard:
         return Guard(
             self.crew.holds,
             self.crew.where,
@@ -106,6 +106,7 @@ class Supervisor:
             self._settings.beat_interval,
             by=(Actor.SUPERVISOR, self._owner.worker_id),
             unkillable_after=self._settings.unkillable_after,
+            here=here,
         )
 
     # -- the story ----------------------------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ class Verdict(StrEnum):
 
     RAN = "ran"
     DID_NOT_RUN = "did_not_run"
+    RAN_PARTLY = "ran_partly"
     FAILED = "failed"
 
 
@@ -59,6 +60,7 @@ TARGETS: Mapping[Verb, Mapping[JobState, JobState]] = {
 VERDICTS: Mapping[Verdict, JobState] = {
     Verdict.RAN: _J.SUCCEEDED,
     Verdict.DID_NOT_RUN: _AGAIN,
+    Verdict.RAN_PARTLY: _J.FAILED,
     Verdict.FAILED: _J.FAILED,
 }
 _NEEDED = {

@@ -19,7 +19,7 @@ from typing import Any, NoReturn, Protocol, TypeAlias
 from setproctitle import setproctitle
 
 from jobwarden.context import Context, Inquiry
-from jobwarden.process import probe
+from jobwarden.process import probe, stack
 from jobwarden.process.kernel import Timer
 from jobwarden.process.limits import MemoryLimit
 from jobwarden.process.reaping import has_children
@@ -136,6 +136,7 @@ class Child:
         self._outcomes.begin(nonce)
         set_handler(_SIGTERM, self._on_term)
         set_handler(LOOK_UP, self._on_look_up)
+        stack.listen()
         self._last_fence.look(nonce, running=False)
         if first:
             self._obey(self._inbox.feed(first))
@@ -402,6 +403,7 @@ class Child:
         """The attempt takes longer than expected: what was held for it goes out now; or the zygote is gone."""
         if os.getpid() != self._pid:  # something that the handler forked
             return
+        stack.add_others()
         if self._entered and self._attempt is not None:
             self._send()
             if not self._glancing:

@@ -15,7 +15,7 @@ from typing import Any, cast
 from jobwarden.context import Context
 from jobwarden.jobs import JobDefinition, Submitter
 from jobwarden.options import Options
-from jobwarden.process import probe
+from jobwarden.process import probe, stack
 from jobwarden.process.wire import pack
 from jobwarden.process.zygote import LOOK_UP
 from jobwarden.runner.child import Child
@@ -48,6 +48,7 @@ def rehearse(make_child: Callable[[Any], Child]) -> None:
             make_child(registry).serve("rehearse", cast(socket.socket, _Prompter(_ID.format(n))))
     for number, handler in before.items():
         signal.signal(number, handler)
+    stack.deafen()
 
 
 class _Prompter:

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jobwarden.binding import Field
 from jobwarden.domain.access import Principal, Role
 from jobwarden.domain.orders import Answer, Order, Verb, Verdict
 from jobwarden.errors import ArtifactNotFound, InvalidOption, JobWardenError
 from jobwarden.lifecycle import operate
+from jobwarden.lifecycle.look import ask_for_look
 from jobwarden.options import Bound
 from jobwarden.service.gate import Part, by, needs
 from jobwarden.store.audit import record_enqueued
@@ -18,9 +20,10 @@ from jobwarden.views import explain as explaining
 from jobwarden.views import jobs as views
 from jobwarden.views import logs as log_views
 from jobwarden.views import tags as tag_views
+from jobwarden.views.batches import Neighbours, neighbours_of
 from jobwarden.views.fleet import this_host
 from jobwarden.views.ids import find_job
-from jobwarden.views.processes import Card, card
+from jobwarden.views.processes import Card, of_job
 
 VIEWER, OPERATOR = Role.VIEWER, Role.OPERATOR
 MOST_AT_ONCE = 1000
@@ -106,13 +109,25 @@ class Jobs(Part):
         """What the docstrings of the application's jobs say, by name."""
         return {name: job.runbook for name, job in self._app.jobs.items() if job.runbook}
 
+    @needs(VIEWER, "see which jobs there are")
+    def form(self, principal: Principal, job: str) -> list[Field]:
+        """The parameters of one of the application's jobs; empty for one that is not registered."""
+        return self._app.jobs[job].fields if job in self._app.jobs else []
+
     # -- see
 
     @needs(VIEWER, "see jobs")
     def process(self, principal: Principal, job_id: str) -> Card | None:
-        """The process of its current or last attempt, looked at now; None before the first."""
-        attempts = self._read(lambda transaction: views.attempts_of(transaction, find_job(transaction, job_id)))
-        return card(attempts[-1], this_host()) if attempts else None
+        """The process of its current or last attempt, None before the first: looked at now if it is on this host, else
+        as the daemon that watches it saw it last; with the stack that this one was told."""
+        return self._read(lambda transaction: of_job(transaction, find_job(transaction, job_id), this_host()))
+
+    @needs(OPERATOR, "ask for a look at a process")
+    def look(self, principal: Principal, job_id: str) -> None:
+        """Have the daemon that watches its attempt look at the process and ask it for its Python stack: `process` has
+        the answer within a heartbeat or two. Raises `WrongState` if no attempt is in flight."""
+        with self._database.answering(), self._database.write() as transaction:
+            ask_for_look(transaction, find_job(transaction, job_id))
 
     @needs(VIEWER, "see jobs")
     def last_lines(self, principal: Principal, job_id: str, lines: int) -> list[log_views.LogLine]:
@@ -193,6 +208,11 @@ class Jobs(Part):
         if found is None:
             raise ArtifactNotFound(id=artifact_id, job=job_id)
         return found
+
+    @needs(VIEWER, "see jobs")
+    def neighbours(self, principal: Principal, job_id: str) -> Neighbours:
+        """What it waits for in its batch, and what waits for it."""
+        return self._read(lambda transaction: neighbours_of(transaction, find_job(transaction, job_id)))
 
     @needs(VIEWER, "see jobs")
     def explain(self, principal: Principal, job_id: str) -> explaining.Explanation:

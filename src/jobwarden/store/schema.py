@@ -182,6 +182,9 @@ attempts = _table(
     Column("log_seq", BigInteger(), nullable=False, server_default=text("0")),
     Column("log_cursor", Json),
     _instant("unkillable_since"),
+    _instant("look_asked_at"),
+    _instant("looked_at"),
+    Column("look", Json),
     _instant("updated_at", nullable=False),
     UniqueConstraint("job_id", "attempt_number", name="jobwarden_job_attempts_number"),
 )

@@ -105,6 +105,7 @@ _owned = select(
     attempts.c.job_id,
     attempts.c.state,
     attempts.c.fencing_token,
+    attempts.c.look_asked_at,
     jobs.c.cancel_requested,
     jobs.c.cancel_mode,
     jobs.c.cancel_reason,

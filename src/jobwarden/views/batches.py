@@ -106,6 +106,27 @@ class EdgeLine:
 
 
 @dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A job that another one waits for, or that waits for it."""
+
+    id: str
+    key: str | None
+    job: str
+    label: str | None
+    state: str
+    condition: str
+    satisfied: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """What a job waits for and what waits for it, at most a hundred of each."""
+
+    upstream: list[Neighbour]
+    downstream: list[Neighbour]
+
+
+@dataclass(frozen=True, slots=True)
 class BatchNow:
     """A batch as a running member sees it, who counts itself as running, or as a job that follows it does."""
 
@@ -207,6 +228,33 @@ def edges_of(transaction: Transaction, batch_id: str) -> list[EdgeLine]:
         EdgeLine(row.job_id, row.upstream, row.condition, row.satisfied_at is not None)
         for row in transaction.execute(_edges, batch=batch_id)
     ]
+
+
+def _next_to(here: Any, there: Any) -> Any:
+    edge = (dependencies.c.edge_condition.label("condition"), dependencies.c.satisfied_at)
+    return (
+        select(jobs.c.id, jobs.c.batch_key.label("key"), jobs.c.job, jobs.c.name.label("label"), jobs.c.state, *edge)
+        .select_from(dependencies.join(jobs, jobs.c.id == there))
+        .where(here == bindparam("job", type_=Id))
+        .order_by(there)
+        .limit(_FAILURES)
+    )
+
+
+_upstream = _next_to(dependencies.c.job_id, dependencies.c.depends_on_job_id)
+_downstream = _next_to(dependencies.c.depends_on_job_id, dependencies.c.job_id)
+
+
+def neighbours_of(transaction: Transaction, job_id: str) -> Neighbours:
+    """What is next to a job in its graph."""
+    sides = [
+        [
+            build(Neighbour, row, satisfied=row.satisfied_at is not None)
+            for row in transaction.execute(query, job=job_id)
+        ]
+        for query in (_upstream, _downstream)
+    ]
+    return Neighbours(*sides)
 
 
 def failures_of(transaction: Transaction, batch_id: str) -> list[Failure]:

@@ -145,7 +145,7 @@ def _parked(facts: _Facts) -> _Told:
         f"jobwarden show {job.id}",
         f"jobwarden logs {job.id}",
         f"jobwarden restart {job.id}{_force(job)} --reason '...'",
-        f"jobwarden resolve {job.id} --ran|--did-not-run|--failed --reason '...'",
+        f"jobwarden resolve {job.id} --ran|--did-not-run|--ran-partly|--failed --reason '...'",
         f"jobwarden cancel {job.id} --reason '...'",
     ]
 

@@ -15,6 +15,7 @@ from jobwarden.service.jobs import Wish
 from jobwarden.views.explain import Explanation
 from jobwarden.views.jobs import ArtifactView, AttemptView, EventView, Filter, JobLine, JobView
 from jobwarden.views.logs import LogLine
+from jobwarden.views.processes import Card
 from jobwarden.web import models
 from jobwarden.web.asks import AnyId, Cursor, Desk, Limit, Who, leads_to, refusals
 from jobwarden.web.downloads import handed_out
@@ -46,6 +47,8 @@ _OF_ONE = (
     "retry",
     "rerun",
     "resolve",
+    "process",
+    "look",
 )
 _FROM_ONE = leads_to(201, "/id", "job_id", *(f"jobs_{name}" for name in _OF_ONE))
 
@@ -208,9 +211,25 @@ for _verb in _SAID:
     )(_acting(_verb))
 
 
+@router.get("/jobs/{job_id}/process", responses=refusals(404, 409))
+def process(job_id: AnyId, desk: Desk, who: Who) -> Card | None:
+    """The process of its last attempt: verified now on this host, else as the daemon that watches it saw it last."""
+    return desk.jobs.process(who, job_id)
+
+
+@router.post("/jobs/{job_id}/look", status_code=202, responses=refusals(404, 409))
+def look(job_id: AnyId, desk: Desk, who: Who) -> Card | None:
+    """Have the daemon that watches it look at its process and ask it for its Python stack.
+
+    Poll `/process`: the answer is there, with a later `stack_at` and no `asked_at`, within a heartbeat or two.
+    """
+    desk.jobs.look(who, job_id)
+    return desk.jobs.process(who, job_id)
+
+
 @router.post("/jobs/{job_id}/resolve", responses=refusals(404, 409))
 def resolve(job_id: AnyId, body: models.ResolveBody, desk: Desk, who: Who) -> JobView:
-    """Say what a parked job did: ran, did_not_run or failed."""
+    """Say what a parked job did: ran, did_not_run, ran_partly or failed."""
     answer = desk.jobs.act(who, Wish(Verb.RESOLVE, body.reason, verdict=body.verdict), job_id)
     return desk.jobs.one(who, answer.id)
 

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Path, Query, Response
 
+from jobwarden.binding import Field
 from jobwarden.domain.orders import Verb
 from jobwarden.domain.search import Search, parse
 from jobwarden.domain.states import ENDED, WAITING, JobState
 from jobwarden.errors import InvalidOption, SearchRefused
 from jobwarden.service.jobs import Wish
+from jobwarden.views.deaths import certificates
 from jobwarden.views.jobs import Filter, JobView
 from jobwarden.web.asks import Cursor
-from jobwarden.web.console.shell import Acting, Looking, Paged, Visitor
+from jobwarden.web.console.previews import preview
+from jobwarden.web.console.shell import Acting, Form, Looking, Paged, Visitor
 from jobwarden.web.downloads import disposition
 from jobwarden.web.models import WHOLE_ID
 
 router = APIRouter(include_in_schema=False, route_class=Paged)
 _Text = Annotated[str, Query(max_length=4000)]
 _Like = Annotated[str | None, Query(max_length=64)]
+_Named = Annotated[str | None, Query(max_length=200)]
 _LINES, _PAGE = 200, 50
 _TABS = ("logs", "attempts", "ledger", "result", "process")
 #: What can be done to a job by the state it is in, the likeliest first.
@@ -56,22 +61,41 @@ def _searched(text: str) -> tuple[Search, str | None]:
 
 
 @router.get("/jobs/new")
-def new(visitor: Looking, like: _Like = None) -> Response:
-    """A form for a job of the application's, filled as another one was."""
-    job = visitor.service.jobs.one(visitor.who, like) if like else None
-    names = visitor.service.jobs.registered(visitor.who)
-    return visitor.page(
-        "new.html", "Enqueue a job", job=job, names=names, runbooks=visitor.service.jobs.runbooks(visitor.who)
-    )
+def new(visitor: Looking, like: _Like = None, job: _Named = None) -> Response:
+    """A form for a job of the application's, with its parameters by name, filled as another one was."""
+    desk, who = visitor.service.jobs, visitor.who
+    known = desk.one(who, like) if like else None
+    name = known.job if known is not None else job
+    given = known.params if known is not None and isinstance(known.params, dict) else {}
+    facts: dict[str, Any] = {"known": known, "name": name, "names": desk.registered(who), "given": given}
+    facts |= {"fields": desk.form(who, name) if name else [], "runbook": desk.runbooks(who).get(name or "")}
+    return visitor.page("new.html", "Enqueue a job", **facts)
 
 
 @router.post("/jobs/new")
 def enqueue(visitor: Acting) -> Response:
     """Enqueue it; its parameters are checked as everywhere."""
-    form = visitor.form
+    form, name = visitor.form, visitor.form.get("job", "")
     options: dict[str, Any] = {name: form[name] for name in ("label", "lane", "idempotency_key") if form.get(name)}
-    made = visitor.service.jobs.enqueue(visitor.who, form.get("job", ""), _params(form.get("params", "")), options)
+    fields = visitor.service.jobs.form(visitor.who, name)
+    params = _by_name(fields, form) if form.get("by") == "name" else _params(form.get("params", ""))
+    made = visitor.service.jobs.enqueue(visitor.who, name, params, options)
     return visitor.back("Enqueued." if made.created else "There was one with that key.", to=f"/jobs/{made.id}")
+
+
+def _by_name(fields: Sequence[Field], form: Form) -> dict[str, Any]:
+    """The parameters that were filled in; what is left empty is not passed, so that the code's default holds."""
+    given = {field.name: form.get(f"param:{field.name}", "") for field in fields}
+    return {field.name: _value(field, given[field.name]) for field in fields if given[field.name] != ""}
+
+
+def _value(field: Field, text: str) -> Any:
+    if field.text:
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text  # whether that fits is for the signature to say
 
 
 def _params(text: str) -> dict[str, Any]:
@@ -103,6 +127,8 @@ def shown(job_id: str, visitor: Looking, tab: str = "logs", level: str = "") -> 
         card=desk.process(who, job.id),
         steps=_steps(job),
         runbook=desk.runbooks(who).get(job.job),
+        certificates=certificates(job),
+        near=desk.neighbours(who, job.id) if job.batch_id else None,
     )
 
 
@@ -114,6 +140,15 @@ def _steps(job: JobView) -> list[dict[str, Any]]:
         {"event": event, "lasted": max(0.0, (end - event.created_at).total_seconds())}
         for event, end in zip(moves, ends, strict=True)
     ]
+
+
+@router.get("/jobs/{job_id}/artifacts/{artifact_id}")
+def artifact(job_id: str, artifact_id: Annotated[str, Path(pattern=WHOLE_ID)], visitor: Looking) -> Response:
+    """An artifact's beginning, as far as it can be shown harmlessly."""
+    desk, who = visitor.service.jobs, visitor.who
+    job, found = desk.one(who, job_id), desk.artifact(who, job_id, artifact_id)
+    facts = {"job": job, "artifact": found, "artifact_id": artifact_id, "shown": preview(found)}
+    return visitor.page("artifact.html", found.name, **facts)
 
 
 @router.get("/jobs/{job_id}/log.txt")
@@ -179,6 +214,13 @@ def act_on_all(visitor: Acting) -> Response:
 
 def _number(text: str | None) -> int:
     return int(text) if text and text.isdecimal() and len(text) < 12 else 0
+
+
+@router.post("/jobs/{job_id}/look")
+def look(job_id: str, visitor: Acting) -> Response:
+    """Ask for a look at its process, with its stack."""
+    visitor.service.jobs.look(visitor.who, job_id)
+    return visitor.back("Asked: the answer is here in a moment.")
 
 
 @router.post("/jobs/{job_id}/{verb}")

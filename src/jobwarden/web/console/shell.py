@@ -245,6 +245,7 @@ def render(request: Request, template: str, status: int = 200, **context: Any) -
 __all__ = [
     "SESSION_COOKIE",
     "Acting",
+    "Form",
     "Looking",
     "Paged",
     "Visitor",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from jobwarden.domain.search import Field, Search, Word
 from jobwarden.domain.states import JobState
 from jobwarden.domain.words import instant, mark, said, size
+from jobwarden.views.deaths import Certificate
 
 _UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"))
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -65,6 +67,19 @@ def who(actor_id: str | None) -> str:
     return short(text) if _UUID.fullmatch(text) else text
 
 
+def cause(death: Certificate) -> str:
+    """Of what an attempt ended, with how its process did."""
+    parts = [(death.cause or death.became).replace("_", " ")]
+    if death.term_signal:
+        try:
+            parts.append(f"by {signal.Signals(death.term_signal).name}")
+        except ValueError:
+            parts.append(f"by signal {death.term_signal}")
+    if death.exit_code is not None:
+        parts.append(f"exit code {death.exit_code}")
+    return ", ".join(parts)
+
+
 def states_of(search: Search) -> list[str]:
     """The states that a search asks for."""
     return [value for word in search.words if word.field is Field.STATE and not word.negated for value in word.values]
@@ -95,6 +110,7 @@ def with_word(search: Search, field: str, value: str) -> str:
 
 __all__ = [
     "ago",
+    "cause",
     "exact",
     "iso",
     "mark",
