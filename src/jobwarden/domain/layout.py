@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from jobwarden.domain import layers, ordering
 from jobwarden.domain.folding import fold
@@ -97,6 +97,27 @@ class Layout:
     components: tuple[tuple[str, ...], ...]
     width: int
     height: float
+
+    def shown(self, tally: Mapping[str, Mapping[str, int]]) -> Layout:
+        """The same with other states: how many members of each node, by its key, are in which; a node that is not
+        there keeps what it has. Dimmed is what is called off, or waits for the success of what will have none."""
+        counted = {node.key: tally.get(node.key) or node.states for node in self.nodes}
+        sources: dict[str, list[str]] = {}
+        for route in self.routes:
+            if route.kind == "success":
+                sources.setdefault(route.target, []).append(route.source)
+        dimmed: set[str] = set()
+        hopeless: set[str] = set()
+        for node in sorted(self.nodes, key=lambda node: node.level):
+            states = set(counted[node.key])
+            waits_in_vain = states == {JobState.PENDING} and any(each in hopeless for each in sources.get(node.key, ()))
+            if states == {JobState.CANCELED} or waits_in_vain:
+                dimmed.add(node.key)
+            if node.key in dimmed or states <= _STUCK:
+                hopeless.add(node.key)
+        nodes = tuple(_in_states(node, counted[node.key], node.key in dimmed) for node in self.nodes)
+        routes = tuple(replace(each, dimmed=each.source in dimmed or each.target in dimmed) for each in self.routes)
+        return replace(self, nodes=nodes, routes=routes)
 
 
 @dataclass(slots=True)
@@ -278,6 +299,11 @@ def _placed(
     return Placed(
         group[0].key, label, name, next(iter(states)), component, level, point.y, point.row, members, states, dimmed
     )
+
+
+def _in_states(node: Placed, count: Mapping[str, int], dimmed: bool) -> Placed:
+    states = {state: count[state] for state in sorted(count, key=_urgency)}
+    return replace(node, state=next(iter(states)), states=states, dimmed=dimmed)
 
 
 def _urgency(state: str) -> tuple[int, str]:

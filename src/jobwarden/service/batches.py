@@ -69,6 +69,21 @@ class Batches(Part):
             )
         )
 
+    @needs(VIEWER, "see batches")
+    def states(self, principal: Principal, batch_id: str) -> dict[str, str]:
+        """The state of every member, by its id."""
+        return self._read(lambda transaction: views.states_of(transaction, find_batch(transaction, batch_id)))
+
+    @needs(VIEWER, "see batches")
+    def tally(self, principal: Principal, batch_id: str) -> dict[str, dict[str, int]]:
+        """How many members are in which state, by the name of their job."""
+        return self._read(lambda transaction: views.tally_of(transaction, find_batch(transaction, batch_id)))
+
+    @needs(VIEWER, "see batches")
+    def course(self, principal: Principal, batch_id: str, most: int) -> views.Course:
+        """When its members ran, and which of them took the time."""
+        return self._read(lambda transaction: views.course_of(transaction, find_batch(transaction, batch_id), most))
+
     @needs(OPERATOR, "cancel batches")
     def cancel(self, principal: Principal, batch_id: str, reason: str | None) -> views.BatchLine:
         """Call it off with all its members."""

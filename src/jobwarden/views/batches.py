@@ -127,6 +127,17 @@ class Neighbours:
 
 
 @dataclass(frozen=True, slots=True)
+class Course:
+    """When members ran: those that began first, at most as many as were asked for, within the whole from ``begin`` to
+    ``end``; and ``critical``, from the first to the last, each waiting for the one before it: what took the time."""
+
+    members: list[MemberLine]
+    critical: list[MemberLine]
+    begin: datetime | None
+    end: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class BatchNow:
     """A batch as a running member sees it, who counts itself as running, or as a job that follows it does."""
 
@@ -163,6 +174,22 @@ _edges = (
     .select_from(jobs.join(dependencies, dependencies.c.job_id == jobs.c.id))
     .where(jobs.c.batch_id == bindparam("batch", type_=Id))
     .order_by(dependencies.c.job_id, dependencies.c.depends_on_job_id)
+)
+_states = select(jobs.c.id, jobs.c.state).where(jobs.c.batch_id == bindparam("batch", type_=Id))
+_tally = (
+    select(jobs.c.job, jobs.c.state, func.count().label("number"))
+    .where(jobs.c.batch_id == bindparam("batch", type_=Id))
+    .group_by(jobs.c.job, jobs.c.state)
+)
+_began = _members.where(jobs.c.started_at.is_not(None)).order_by(None).order_by(jobs.c.started_at, jobs.c.id)
+_ended = (jobs.c.finished_at.is_not(None), jobs.c.started_at.is_not(None))
+_latest = _members.where(*_ended).order_by(None).order_by(jobs.c.finished_at.desc(), jobs.c.id.desc()).limit(1)
+_waited_for = (
+    select(*columns(jobs, MemberLine, batch_key="key", name="label"))
+    .select_from(dependencies.join(jobs, jobs.c.id == dependencies.c.depends_on_job_id))
+    .where(dependencies.c.job_id == bindparam("job", type_=Id), *_ended)
+    .order_by(jobs.c.finished_at.desc(), jobs.c.id.desc())
+    .limit(1)
 )
 _failures = (
     select(
@@ -220,6 +247,34 @@ def members_after(transaction: Transaction, batch_id: str, after: str | None, li
     if after is not None:
         query = query.where(jobs.c.id > bindparam("after", after, type_=Id))
     return [build(MemberLine, row) for row in transaction.execute(query, batch=batch_id)]
+
+
+def states_of(transaction: Transaction, batch_id: str) -> dict[str, str]:
+    """The state of every member, by its id."""
+    return {row.id: row.state for row in transaction.execute(_states, batch=batch_id)}
+
+
+def tally_of(transaction: Transaction, batch_id: str) -> dict[str, dict[str, int]]:
+    """How many members are in which state, by the name of their job."""
+    found: dict[str, dict[str, int]] = {}
+    for row in transaction.execute(_tally, batch=batch_id):
+        found.setdefault(row.job, {})[row.state] = int(row.number)
+    return found
+
+
+def course_of(transaction: Transaction, batch_id: str, most: int) -> Course:
+    """How a batch went in time. The path is walked from its end, along whatever ended last of what a member waited for,
+    ``most`` steps at most."""
+    began = [build(MemberLine, row) for row in transaction.execute(_began.limit(most), batch=batch_id)]
+    now = transaction.now()
+    last = transaction.execute(_latest, batch=batch_id).one_or_none()
+    path: list[MemberLine] = []
+    while last is not None and len(path) < most:
+        path.append(build(MemberLine, last))
+        last = transaction.execute(_waited_for, job=last.id).one_or_none()
+    running = any(member.started_at and not member.finished_at for member in began)
+    end = now if running or not path or path[0].finished_at is None else path[0].finished_at
+    return Course(began, path[::-1], began[0].started_at if began else None, end)
 
 
 def edges_of(transaction: Transaction, batch_id: str) -> list[EdgeLine]:

@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter, Response
+from markupsafe import Markup
 
-from jobwarden.domain.layout import Edge, Layout, Node, lay_out
 from jobwarden.domain.states import BatchState
-from jobwarden.service.batches import Graph
-from jobwarden.views.batches import BatchLine, MemberLine
+from jobwarden.views.batches import BatchLine, Course, MemberLine
 from jobwarden.web.asks import Cursor
-from jobwarden.web.console.shell import Acting, Looking, Paged
+from jobwarden.web.console import graphs
+from jobwarden.web.console.shell import Acting, Looking, Paged, Visitor
 
 router = APIRouter(include_in_schema=False, route_class=Paged)
-_PAGE, _MOST_BARS, _MOST_DRAWN = 50, 200, 4000
+_PAGE, _MOST_BARS = 50, 200
 _TABS = ("graph", "time", "members")
-COLUMN, ROW, WIDE, HIGH = 220, 40, 180, 30
+_drawings = graphs.Drawings()
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A member in time: where it begins and how long it is, as shares of the whole."""
+    """A member in time: where it begins and how long it is, as shares of the whole; whether others waited for it."""
 
     member: MemberLine
     left: float
     wide: float
+    critical: bool
 
 
 @router.get("/batches")
@@ -47,44 +48,45 @@ def shown(batch_id: str, visitor: Looking, tab: str = "graph", after: Cursor = N
     facts: dict[str, Any] = {"batch": batch, "tab": tab, "tabs": _TABS, "after": after, "unfold": unfold}
     if tab == "members":
         facts["members"], facts["next"] = desk.members(who, batch.id, after, _PAGE)
+    elif tab == "time":
+        facts["course"] = course = desk.course(who, batch.id, _MOST_BARS)
+        facts["bars"] = _bars(course)
     else:
-        graph = desk.graph(who, batch.id)
-        facts |= {"picture": _drawn(graph, unfold), "bars": _bars(batch, graph.members)}
-        facts |= {"column": COLUMN, "row": ROW, "wide": WIDE, "high": HIGH}
-        facts["ids"] = {member.key: member.id for member in graph.members}
+        facts["picture"], facts["drawable"] = _picture(visitor, batch, unfold)
     failures = desk.failures(who, batch.id)[:10] if batch.counts.failed or batch.counts.canceled else []
     return visitor.page("batch.html", batch.name or "Batch", failures=failures, **facts)
 
 
-def _drawn(graph: Graph, unfold: bool) -> Layout | None:
-    """Where everything stands; None: there is too much of it to be drawn, even folded."""
-    nodes = [Node(one.key, one.label or one.key, one.state, one.job) for one in graph.members]
-    keys = {member.id: member.key for member in graph.members}
-    edges = [
-        Edge(keys[edge.upstream], keys[edge.job_id], "success" if edge.condition == "on_success" else "completion")
-        for edge in graph.edges
-        if edge.upstream in keys and edge.job_id in keys
-    ]
-    found = lay_out(nodes, edges, collapse=None if unfold and len(nodes) <= _MOST_DRAWN else 6)
-    return found if len(found.nodes) <= _MOST_DRAWN else None
+def _picture(visitor: Visitor, batch: BatchLine, unfold: bool) -> tuple[Markup | None, bool]:
+    """The graph (None: there is none yet), and whether there can be one."""
+    desk, who = visitor.service.batches, visitor.who
+    drawing = _drawings.of(batch.id, batch.counts.total, unfold, lambda: desk.graph(who, batch.id))
+    if drawing is None or not drawing.drawable:
+        return None, drawing is None
+    if drawing.by_job is not None:
+        counted = desk.tally(who, batch.id)
+        tally = {drawing.by_job[job]: states for job, states in counted.items() if job in drawing.by_job}
+    else:
+        tally = drawing.counted(desk.states(who, batch.id))
+    return graphs.svg(drawing, tally, visitor.root, batch.id), True
 
 
-def _bars(batch: BatchLine, members: Sequence[MemberLine]) -> list[Bar]:
-    """When members ran, those that began first first."""
-    ran = sorted((member for member in members if member.started_at), key=lambda member: str(member.started_at))
-    ends: list[datetime] = [end for member in ran if (end := member.finished_at or member.started_at)]
-    if not ran or not ends or ran[0].started_at is None:
+def _bars(course: Course) -> list[Bar]:
+    """When members ran, those that began first first; and all that the others waited for."""
+    if course.begin is None:
         return []
-    begin = ran[0].started_at
-    whole = max((max(ends) - begin).total_seconds(), 0.001)
-    return [_bar(member, begin, whole) for member in ran[:_MOST_BARS]]
+    critical = {member.id for member in course.critical}
+    shown = {member.id: member for member in (*course.members, *course.critical)}
+    whole = max((course.end - course.begin).total_seconds(), 0.001)
+    ran = sorted(shown.values(), key=lambda member: str(member.started_at))
+    return [_bar(member, course.begin, course.end, whole, member.id in critical) for member in ran]
 
 
-def _bar(member: MemberLine, begin: datetime, whole: float) -> Bar:
+def _bar(member: MemberLine, begin: datetime, end: datetime, whole: float, critical: bool) -> Bar:
     began = member.started_at or begin
     left = (began - begin).total_seconds() / whole
-    lasted = ((member.finished_at or began) - began).total_seconds() / whole
-    return Bar(member, left, max(0.003, lasted))
+    lasted = ((member.finished_at or end) - began).total_seconds() / whole
+    return Bar(member, min(left, 1.0), min(max(0.003, lasted), 1.0), critical)
 
 
 @router.post("/batches/{batch_id}/{verb}")

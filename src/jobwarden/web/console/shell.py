@@ -32,7 +32,7 @@ from jobwarden.web.console import charts, words
 from jobwarden.web.problems import log, status_of
 
 _HERE = Path(__file__).parent
-_CSRF, _TOLD, _THEME = "jobwarden_form", "jobwarden_told", "jobwarden_theme"
+_CSRF, _TOLD, _THEME, _DENSITY = "jobwarden_form", "jobwarden_told", "jobwarden_theme", "jobwarden_density"
 _THEMES = frozenset({"light", "dark"})
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -94,6 +94,7 @@ class Visitor:
         counts = self.service.fleet.stats(self.who).jobs
         context |= {"visitor": self, "root": self.root, "title": title, "proof": proof, "told": told, "counts": counts}
         context |= {"frame": "live.html" if live else "frame.html", "theme": _theme(self.request)}
+        context["roomy"] = self.request.cookies.get(_DENSITY) == "comfortable"
         response = HTMLResponse(_templates().get_template(template).render(context))
         if self.request.cookies.get(_CSRF) != proof:
             self._set(response, _CSRF, proof)

@@ -40,7 +40,7 @@
     main.addEventListener("pointerleave", () => { pointed = false; });
   }
   document.body.addEventListener("htmx:configRequest", (event) => { event.detail.headers["X-Live"] = "1"; });
-  document.body.addEventListener("htmx:afterSwap", () => { times(document); marks(); });
+  document.body.addEventListener("htmx:afterSwap", () => { times(document); marks(); count(); });
 
   // -- choosing rows
   const boxes = () => [...document.querySelectorAll("input[name='ids']")];
@@ -63,8 +63,15 @@
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-theme-to]");
     if (button !== null) {
-      document.documentElement.dataset.theme = button.dataset.themeTo;
-      keep("jobwarden_theme", button.dataset.themeTo);
+      const theme = button.dataset.themeTo;
+      if (theme === "system") delete document.documentElement.dataset.theme;
+      else document.documentElement.dataset.theme = theme;
+      keep("jobwarden_theme", theme);
+    }
+    if (event.target.closest("[data-density-turn]") !== null) {
+      const density = document.documentElement.dataset.density === "comfortable" ? "compact" : "comfortable";
+      document.documentElement.dataset.density = density;
+      keep("jobwarden_density", density);
     }
     if (event.target.closest("[data-help]") !== null) help();
     const copy = event.target.closest("[data-copy]");
@@ -117,8 +124,21 @@
     if (act() !== false && event.key !== "Enter") event.preventDefault();
   });
 
-  // -- the log of a running job as it is written
+  // -- lines of a log that have a text in them; of a running job as they are written
   const log = document.getElementById("log");
+  const wanted = document.getElementById("sift");
+  const sift = (line) => {
+    line.hidden = wanted !== null && wanted.value !== "" && !line.textContent.toLowerCase().includes(wanted.value.toLowerCase());
+  };
+  if (log !== null && wanted !== null) {
+    wanted.closest("label").hidden = false;
+    wanted.addEventListener("input", () => {
+      const lines = [...log.querySelectorAll(":scope > div")];
+      lines.forEach(sift);
+      const found = lines.filter((line) => !line.hidden).length;
+      document.getElementById("sifted").textContent = wanted.value ? `${found} of ${lines.length} lines` : "";
+    });
+  }
   if (log !== null && log.dataset.stream && window.EventSource) {
     let source = null;
     const add = (line) => {
@@ -130,6 +150,7 @@
         cell.textContent = String(text);
         shown.append(cell);
       }
+      sift(shown);
       const low = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
       log.append(shown);
       while (log.childElementCount > 2000) log.firstElementChild.remove();
@@ -154,35 +175,6 @@
     follow();
   }
 
-  // -- a graph that is dragged and enlarged
-  const graph = document.querySelector("svg.graph");
-  if (graph !== null) {
-    const box = graph.viewBox.baseVal;
-    const whole = [box.x, box.y, box.width, box.height];
-    const scale = () => Math.max(box.width / graph.clientWidth, box.height / graph.clientHeight);
-    const zoom = (by, x = 0.5, y = 0.5) => {
-      box.x += box.width * (1 - by) * x; box.y += box.height * (1 - by) * y; box.width *= by; box.height *= by;
-    };
-    graph.addEventListener("wheel", (event) => {
-      event.preventDefault();
-      const place = graph.getBoundingClientRect();
-      zoom(event.deltaY > 0 ? 1.15 : 1 / 1.15, (event.clientX - place.left) / place.width, (event.clientY - place.top) / place.height);
-    }, { passive: false });
-    let from = null;
-    graph.addEventListener("pointerdown", (event) => { from = [event.clientX, event.clientY]; });
-    graph.addEventListener("pointermove", (event) => {
-      if (from === null || !event.buttons) return;
-      box.x -= (event.clientX - from[0]) * scale(); box.y -= (event.clientY - from[1]) * scale();
-      from = [event.clientX, event.clientY];
-    });
-    graph.addEventListener("pointerup", () => { from = null; });
-    document.addEventListener("click", (event) => {
-      const button = event.target.closest("[data-zoom]");
-      if (button === null) return;
-      if (button.dataset.zoom === "all") [box.x, box.y, box.width, box.height] = whole;
-      else zoom(Number(button.dataset.zoom));
-    });
-  }
   times(document);
   count();
 })();
