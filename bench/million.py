@@ -54,6 +54,7 @@ _BITE = 5000
 _STATES = ("succeeded",) * 84 + ("failed",) * 5 + ("canceled",) + ("queued",) * 10
 _KINDS = [{"class": "OSError", "message": f"disk {letter} is full"} for letter in "abcdefghij"]
 _PAUSE = 0.25  # between questions
+_DRAWN = 15.0  # in which the graph of a large batch is laid out
 _AT_MOST = {"postgresql": 4000, "mariadb": 3000, "sqlite": 4000}  # jobs a second that one supervisor ends
 _HOURS = timedelta(hours=3)
 Question = Callable[[], Any]
@@ -95,8 +96,8 @@ def questions(service: Service, ids: Sequence[str]) -> Mapping[str, Question]:
     }
 
 
-def pages(app: JobWarden, ids: Sequence[str]) -> Mapping[str, Question]:
-    """What the console answers with, by name: each is the whole page, drawn."""
+def pages(app: JobWarden, ids: Sequence[str], batch: str) -> Mapping[str, Question]:
+    """What the console answers with, by name: each is the whole page, drawn, as an open one asks for it again."""
     client = TestClient(create_app(app), base_url="http://127.0.0.1", client=("127.0.0.1", 50000))
     paths = {
         "overview": "/",
@@ -106,11 +107,15 @@ def pages(app: JobWarden, ids: Sequence[str]) -> Mapping[str, Question]:
         "errors": "/errors",
         "batches": "/batches",
         "lanes": "/lanes",
-        "fleet": "/workers",
+        "a batch of 100,000, its graph": f"/batches/{batch}",
+        "a batch of 100,000, in time": f"/batches/{batch}?tab=time",
+        "a batch of 100,000, its members": f"/batches/{batch}?tab=members",
+        "a fleet of 1,000": "/workers?everyone=true",
+        "the fleet of now": "/workers",
     }
 
     def asked(path: str) -> Question:
-        return lambda: client.get(path).raise_for_status()
+        return lambda: client.get(path, headers={"X-Live": "1"}).raise_for_status()
 
     return {f"page: {name}": asked(path) for name, path in paths.items()}
 
@@ -164,14 +169,35 @@ def _insert(store: Store, begin: int, made: Sequence[str], chance: random.Random
             transaction.connection.execute(sa.insert(table), rows)
 
 
+def large_batch(store: Store, app: JobWarden, size: int = 100_000) -> str:
+    """A batch of so many members between a first and a last, half of which are over."""
+    app.job(idempotent=True, name="part", lane="bulk")(lambda: None)
+    batch = app.batch("a hundred thousand")
+    first = batch.add(app_call(app), "first")
+    batch.add(
+        app_call(app), "last", after=[batch.add(app.bind("part", {}), f"part-{n}", after=[first]) for n in range(size)]
+    )
+    made = str(batch.enqueue().id)
+    members = sa.select(schema.jobs.c.id).where(schema.jobs.c.batch_id == made).order_by(schema.jobs.c.id)
+    with store.database.read() as transaction:
+        half = list(transaction.execute(members.limit(size // 2)).scalars())
+    for begin in range(0, len(half), _BITE):
+        with store.database.write() as transaction:
+            over = {"state": "succeeded", "started_at": transaction.now(), "finished_at": transaction.now()}
+            some = schema.jobs.c.id.in_(half[begin : begin + _BITE])
+            transaction.connection.execute(sa.update(schema.jobs).where(some).values(**over))
+    return made
+
+
 def _workers(store: Store) -> list[str]:
-    made = new_ids(4)
+    made = new_ids(1000)
     with store.database.write() as transaction:
         now = transaction.now()
         rows = [
             {
                 "id": worker_id, "role": "supervisor", "state": "stopped", "host_id": f"host-{n}", "pid_scope": "x",
-                "hostname": f"host-{n}", "current_load": 0, "started_at": now, "heartbeat_at": now, "stopped_at": now,
+                "hostname": f"host-{n % 100}", "current_load": 0, "started_at": now, "heartbeat_at": now,
+                "stopped_at": now,
             }
             for n, worker_id in enumerate(made)
         ]  # fmt: skip
@@ -182,7 +208,8 @@ def _workers(store: Store) -> list[str]:
 class Beside:
     """Does something a few times a second in a thread of its own, while it is let."""
 
-    def __init__(self) -> None:
+    def __init__(self, pause: float = _PAUSE) -> None:
+        self._pause = pause
         self._goes, self._over = threading.Event(), threading.Event()
         self.failed: list[str] = []
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -213,7 +240,7 @@ class Beside:
                 self.step()
             except Exception as error:
                 self.failed.append(str(error))
-            time.sleep(_PAUSE)
+            time.sleep(self._pause)
 
 
 class Asker(Beside):
@@ -230,6 +257,18 @@ class Asker(Beside):
         begun = time.monotonic()
         question()
         self.took[name].append(1000 * (time.monotonic() - begun))
+
+
+class Consoles(Beside):
+    """Ten consoles that are left open: each asks for its page again every five seconds."""
+
+    def __init__(self, asked: Mapping[str, Question]) -> None:
+        super().__init__(pause=0.5)
+        self._asked = itertools.cycle(asked.values())
+
+    def step(self) -> None:
+        """The next of them."""
+        next(self._asked)()
 
 
 class Pruning(Beside):
@@ -249,7 +288,8 @@ class Pruning(Beside):
 
 def slices(store: Store, beside: Beside, seconds: float, many: int) -> tuple[list[float], list[float]]:
     """How many jobs a second ended in slices with that beside them, and in those without, in turn."""
-    asked, alone = [], []
+    asked: list[float] = []
+    alone: list[float] = []
     for n in range(2 * many):
         beside.let(n % 2 == 0)
         before, begun = _ended(store), time.monotonic()
@@ -284,24 +324,30 @@ def measured(site: Site, count: int, seconds: float, many: int) -> dict[str, Any
         ids = fill(store, count)
         app = JobWarden(database_url=store.url, nudge=False, notify=False)
         service = Service(app)
-        asked = {**questions(service, ids), **pages(app, ids)}
+        looks = pages(app, ids, large_batch(store, app))
+        asked = {**questions(service, ids), **looks}
         for question in asked.values():
             question()
-        store.fill(int(_AT_MOST[site.engine] * seconds * (3 * many + 1)), quick=True)
-        with worker(store) as running, Asker(asked) as asker, Pruning(app.database) as pruning:
+        time.sleep(_DRAWN)
+        store.fill(int(_AT_MOST[site.engine] * seconds * (5 * many + 1)), quick=True)
+        beside = Asker(asked), Pruning(app.database), Consoles(looks)
+        with worker(store) as running, beside[0] as asker, beside[1] as pruning, beside[2] as consoles:
             running.await_ready()
             time.sleep(seconds / 2)
             with_questions, alone = slices(store, asker, seconds, many)
+            with_consoles, unwatched = slices(store, consoles, seconds, many)
             with_pruning, unpruned = slices(store, pruning, seconds, many // 2)
             left = store.ask("SELECT count(*) FROM jobwarden_jobs WHERE lane = 'default' AND state = 'queued'")[0]
-        if asker.failed or pruning.failed or not left:
-            raise AssertionError(f"{left} jobs are left; failed: {asker.failed} {pruning.failed}")
+        failed = [*asker.failed, *pruning.failed, *consoles.failed]
+        if failed or not left:
+            raise AssertionError(f"{left} jobs are left; failed: {failed}")
         app.enqueue_many(app_call(app) for _ in range(100_000))
         called_off = bulk(service, 100_000)
         app.database.dispose()
     rates = {"with": median(with_questions), "without": median(alone)}
     took = {name: {"p50": median(each), "p95": _p95(each), "asked": len(each)} for name, each in asker.took.items()}
     rates |= {"pruning": median(with_pruning), "unpruned": median(unpruned)}
+    rates |= {"consoles": median(with_consoles), "unwatched": median(unwatched)}
     rates["pruned"] = pruning.jobs / seconds / (many // 2)
     return {"jobs": count, "rates": rates, "ms": took, "bulk": called_off}
 
@@ -332,7 +378,8 @@ def show(told: Mapping[str, Any], engine: str) -> None:
     console = Console()
     console.print(table)
     rates = told["rates"]
-    for what, beside, alone in (("questions", "with", "without"), ("pruning", "pruning", "unpruned")):
+    slow = [("questions", "with", "without"), ("ten consoles", "consoles", "unwatched")]
+    for what, beside, alone in [*slow, ("pruning", "pruning", "unpruned")]:
         less = 1 - rates[beside] / rates[alone]
         console.print(f"drained {rates[beside]:,.0f}/s beside {what}, {rates[alone]:,.0f}/s without: {less:.1%} less")
     console.print(f"pruned meanwhile: {rates['pruned']:,.0f} jobs/s")

@@ -77,6 +77,17 @@ def test_resolve(cli: Cli, factories: Factories, verdict: str, state: str) -> No
     assert f"is {state}" in cli("resolve", parked["id"], verdict, *WHY, code=1).err
 
 
+def test_a_host_is_drained(cli: Cli, factories: Factories) -> None:
+    here, there = (factories.worker(hostname=name)["id"] for name in ("here", "there"))
+    reaper = factories.worker(hostname="here", role="local_reaper")["id"]
+    assert cli("drain", "--host", "here", *WHY).out == f"{here}\n"
+    wishes = [factories.read(schema.workers, worker)["wish"] for worker in (here, there, reaper)]
+    assert wishes == ["drain", None, None]
+    assert "No supervisor lives on the host 'nowhere'" in cli("drain", "--host", "nowhere", code=1).err
+    assert "--host NAME" in cli("drain", code=2).err
+    assert "--host NAME" in cli("drain", here, "--host", "here", code=2).err
+
+
 @pytest.mark.any_engine
 def test_wrong_usage_is_2(cli: Cli, factories: Factories) -> None:
     job = factories.job(JobState.ORPHANED)["id"]

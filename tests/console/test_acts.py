@@ -197,6 +197,24 @@ def test_a_worker_is_drained(scene: Scene, factories: Factories, window: Window)
     assert factories.read(schema.workers, scene.worker)["wish"] == "drain"
 
 
+def test_all_supervisors_of_a_host_are_drained(scene: Scene, factories: Factories, window: Window) -> None:
+    other = str(factories.worker(hostname="worker-2")["id"])
+    more = str(factories.worker(hostname="worker-1")["id"])
+    window.go("/workers")
+    assert window.act("drain worker-1", "a new kernel") == "worker-1 is asked to drain: 2 supervisors."
+    wishes = {worker: factories.read(schema.workers, worker)["wish"] for worker in (scene.worker, more, other)}
+    assert wishes == {scene.worker: "drain", more: "drain", other: None}
+
+
+def test_enter_alone_decides_nothing(scene: Scene, factories: Factories, window: Window) -> None:
+    page = window.go("/parked")
+    page.keyboard.press("d")
+    page.keyboard.type("looked")
+    page.keyboard.press("Enter")
+    assert "verdict" in window.told()
+    assert state_of(factories, scene.jobs["orphaned"]["id"]) == "orphaned"
+
+
 def test_a_schedule_is_made_changed_run_and_removed(scene: Scene, factories: Factories, window: Window) -> None:
     page = window.go("/schedules/new")
     page.get_by_label("Name", exact=True).fill("hourly")

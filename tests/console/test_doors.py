@@ -36,6 +36,7 @@ FORMS = {
     "/batches/{batch_id}/{verb}": Role.OPERATOR,
     "/lanes/{verb}": Role.OPERATOR,
     "/workers/{worker_id}/drain": Role.OPERATOR,
+    "/hosts/drain": Role.OPERATOR,
     "/schedules/{verb}": Role.OPERATOR,
     "/schedules/new": Role.ADMIN,
     "/settings/tokens": Role.ADMIN,
@@ -97,7 +98,7 @@ def _filled(path: str, job: str) -> tuple[str, dict[str, str]]:
         names["{verb}"] = "run"
     for name, value in names.items():
         path = path.replace(name, value)
-    fields = {"verb": "cancel", "ids": job, "reason": "x", "lane": "a", "name": "n", "job": "succeed"}
+    fields = {"verb": "cancel", "ids": job, "reason": "x", "lane": "a", "name": "n", "job": "succeed", "host": "h"}
     fields["params"] = '{"value": 1}'
     return path, {**fields, "verdict": "ran", "cron": "0 3 * * *", "q": "lane:a", "role": "admin"}
 

@@ -97,7 +97,7 @@ def test_all_of_it_works_without_scripts(database_url: str, factories: Factories
     window = opened(site, java_script_enabled=False)
     page = window.go("/")
     page.get_by_role("link", name="Jobs").first.click()
-    page.get_by_role("searchbox").fill("state:failed store:42")
+    page.locator("#q").fill("state:failed lane:imports")
     page.get_by_role("button", name="Find").click()
     page.get_by_role("link", name="nightly import").click()
     assert "retry: " in window.act("retry", "the host is back")
@@ -135,7 +135,7 @@ def test_a_theme_is_kept_and_drawn_from_the_start(window: Window) -> None:
 
 @pytest.mark.any_engine
 def test_keys_go_everywhere_and_choose_and_act(database_url: str, factories: Factories, window: Window) -> None:
-    set_up(database_url, factories)
+    scene = set_up(database_url, factories)
     page = window.go("/")
     page.keyboard.press("?")
     assert page.get_by_role("dialog").is_visible()
@@ -146,9 +146,11 @@ def test_keys_go_everywhere_and_choose_and_act(database_url: str, factories: Fac
         page.wait_for_url(f"{window.base}{path}")
     window.go("/jobs")
     page.keyboard.press("/")
-    page.keyboard.type("state:failed store:42")
+    page.keyboard.type("store:42")
     page.keyboard.press("Enter")
-    page.wait_for_url("**q=state*")
+    page.wait_for_url(f"**/jobs/{scene.jobs['failed']['id']}")
+    window.go("/jobs?q=state:failed")
+    page.keyboard.press("j")
     page.keyboard.press("j")
     page.keyboard.press("x")
     assert page.locator("#chosen").inner_text() == "1 chosen"

@@ -32,6 +32,7 @@ from tests.lifecycle.claimants import Claimant
 from tests.support.factories import Factories
 from tests.support.hosts import PATIENCE, await_state
 from tests.support.proxy import Proxy, Seen
+from tests.support.waiting import eventually
 
 _REAPER = "00000000-0000-4000-8000-00000000000a"
 
@@ -72,8 +73,18 @@ class Scene:
 
 
 def _claim(scene: Scene) -> Callable[[], Any]:
+    """Looks as a supervisor does, until it is there: a look goes past a row that a connection which was cut has locked,
+    for as long as the server has not noticed that it is gone."""
     seats = scene.claimant.seats(1)
-    return lambda: scene.attempt(lambda transaction: scene.claimant.look(transaction, seats))
+
+    def act() -> None:
+        def there() -> bool:
+            scene.attempt(lambda transaction: scene.claimant.look(transaction, seats))
+            return bool(scene.factories.read(schema.jobs, scene.job["id"])["state"] == "running")
+
+        eventually(there, PATIENCE)
+
+    return act
 
 
 def _start(scene: Scene) -> Callable[[], Any]:

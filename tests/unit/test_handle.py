@@ -66,10 +66,10 @@ def test_waiting_ends_when_the_job_has_ended_or_waits_for_a_person(wait: Waiter,
 @both
 def test_waiting_ends_with_the_time(wait: Waiter) -> None:
     desk = Desk(JobState.RUNNING)
-    with pytest.raises(TimeoutError, match=r"Job 7 was still running after 0\.1 seconds") as caught:
-        wait(JobHandle("7", True, desk), 0.1)
+    with pytest.raises(TimeoutError, match=r"Job 7 was still running after 0\.5 seconds") as caught:
+        wait(JobHandle("7", True, desk), 0.5)
     assert isinstance(caught.value, WaitTimeout)
-    assert desk.looks > 2
+    assert desk.looks >= 2, "one at least before the time is over, and one then"
 
 
 @both

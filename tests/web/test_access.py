@@ -25,6 +25,7 @@ _OPERATORS = """
     jobs_enqueue jobs_cancel jobs_stop jobs_retry jobs_restart jobs_rerun jobs_resolve jobs_act_on
     jobs_act_on_matching batches_cancel batches_hold batches_release batches_retry schedules_run_now fleet_drain
     fleet_pause fleet_resume fleet_cap access_audit jobs_look
+    fleet_drain_host
 """
 _ADMINS = """
     schedules_put schedules_create schedules_change schedules_remove schedules_enable schedules_disable
@@ -48,6 +49,7 @@ BODIES: dict[str, Any] = {
     "schedules_change": {"cron": "0 4 * * *"},
     "schedules_backfill": {"begin": "2026-01-01T00:00:00Z", "end": "2026-01-02T00:00:00Z"},
     "fleet_cap": {"most": 5},
+    "fleet_drain_host": {"host": "host.example"},
     "access_create_token": {"name": "another", "role": "viewer"},
 }
 

@@ -178,16 +178,25 @@ def resolve(opening: Opening, job_id: str, verdict: str | None, reason: str, as_
 
 
 @click.command()
-@click.argument("worker", metavar="WORKER")
+@click.argument("worker", metavar="WORKER", required=False)
+@click.option("--host", help="Every supervisor of that host, instead of one worker.")
 @_reason
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
-def drain(opening: Opening, worker: str, reason: str | None, as_json: bool) -> None:
-    """Ask a worker to take no more jobs.
+def drain(opening: Opening, worker: str | None, host: str | None, reason: str | None, as_json: bool) -> None:
+    """Ask a worker, or all of a host, to take no more jobs.
 
     It ends when those that it has are over. WORKER may be any beginning or end of an id that fits one.
     """
+    if (worker is None) == (host is None):
+        raise click.UsageError("say which: a WORKER, or --host NAME.")
     database = opening.database()
+    if host is not None:
+        with told(database):
+            asked = database.attempt(lambda transaction: operate.drain_host(transaction, host, reason, actor()))
+        output.as_json({"ids": asked, "wish": "drain"}) if as_json else click.echo("\n".join(asked))
+        return
+    assert worker is not None
     whole = read(database, lambda transaction: find_worker(transaction, worker))
     with told(database):
         state = database.attempt(lambda transaction: operate.drain(transaction, whole, reason, actor()))

@@ -423,6 +423,17 @@ _ask_worker = (
 )
 
 
+_supervisors_of = (
+    select(workers.c.id)
+    .where(
+        workers.c.hostname == bindparam("host"),
+        workers.c.role == "supervisor",
+        workers.c.state.in_([state.value for state in sorted(LIVE_WORKER)]),
+    )
+    .order_by(workers.c.id)
+)
+
+
 def drain(
     transaction: Transaction,
     worker_id: str,
@@ -449,3 +460,15 @@ def drain(
     by, before = By(actor_id, reason, address=address), {"state": row.state, "wish": row.wish}
     record_act(transaction, Action.WORKER_DRAIN, row.id, by, before, {"state": row.state, "wish": DRAIN})
     return WorkerState(row.state)
+
+
+def drain_host(
+    transaction: Transaction, hostname: str, reason: str | None, actor_id: str | None, address: str | None = None
+) -> list[str]:
+    """Ask every supervisor of a host to drain; their ids. Raises `WorkerNotFound` if none there lives."""
+    found = list(transaction.execute(_supervisors_of, host=hostname).scalars())
+    if not found:
+        raise WorkerNotFound(f"No supervisor lives on the host {hostname!r}: see `jobwarden workers`.")
+    for worker_id in found:
+        drain(transaction, worker_id, reason, actor_id, address)
+    return found

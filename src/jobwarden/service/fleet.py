@@ -94,6 +94,13 @@ class Fleet(Part):
             lambda transaction: operate.drain(transaction, whole, reason, principal.actor, principal.address)
         )
 
+    @needs(OPERATOR, "drain workers")
+    def drain_host(self, principal: Principal, hostname: str, reason: str | None) -> list[str]:
+        """Ask every supervisor of a host to take no more; their ids. Raises `WorkerNotFound` if none there lives."""
+        return self._write(
+            lambda transaction: operate.drain_host(transaction, hostname, reason, principal.actor, principal.address)
+        )
+
     @needs(VIEWER, "see lanes")
     def lanes(self, principal: Principal) -> list[LaneView]:
         """Every lane."""

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Query
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from jobwarden.domain.findings import Finding
 from jobwarden.lifecycle.lanes import LaneState
@@ -41,6 +41,18 @@ class Drained(BaseModel):
 
     id: str
     state: str
+
+
+class HostBody(models.Why):
+    """Which host, and why."""
+
+    host: Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class DrainedHost(BaseModel):
+    """The supervisors of a host that were asked to drain."""
+
+    ids: list[str]
 
 
 @router.get("/stats", responses=refusals())
@@ -77,6 +89,12 @@ def workers(
 def drain(worker_id: AnyId, desk: Desk, who: Who, body: Why = None) -> Drained:
     """Ask a worker to take no more jobs."""
     return Drained(id=worker_id, state=desk.fleet.drain(who, worker_id, body.reason if body else None).value)
+
+
+@router.post("/hosts/drain", responses=refusals(404))
+def drain_host(desk: Desk, who: Who, body: HostBody) -> DrainedHost:
+    """Ask every supervisor of a host to take no more jobs."""
+    return DrainedHost(ids=desk.fleet.drain_host(who, body.host, body.reason))
 
 
 @router.get("/running", responses=refusals())

@@ -58,6 +58,14 @@ def workers(visitor: Looking, everyone: bool = False) -> Response:
     return visitor.page("workers.html", "Fleet", workers=found, running=running, everyone=everyone)
 
 
+@router.post("/hosts/drain")
+def drain_host(visitor: Acting) -> Response:
+    """Have every supervisor of a host take no more jobs."""
+    host, reason = visitor.form.get("host", ""), visitor.form.get("reason") or None
+    asked = visitor.service.fleet.drain_host(visitor.who, host, reason)
+    return visitor.back(f"{host} is asked to drain: {len(asked)} supervisors.")
+
+
 @router.post("/workers/{worker_id}/drain")
 def drain(worker_id: str, visitor: Acting) -> Response:
     """Have a worker take no more jobs, and end when it has none."""

@@ -19,7 +19,7 @@ from jobwarden.views.deaths import certificates
 from jobwarden.views.jobs import Filter, JobView
 from jobwarden.web.asks import Cursor
 from jobwarden.web.console.previews import preview
-from jobwarden.web.console.shell import Acting, Form, Looking, Paged, Visitor
+from jobwarden.web.console.shell import Acting, Form, Looking, Paged, Visitor, redirect
 from jobwarden.web.downloads import disposition
 from jobwarden.web.models import WHOLE_ID
 
@@ -43,10 +43,12 @@ BULK = (Verb.RETRY, Verb.RESTART, Verb.CANCEL, Verb.STOP)
 
 
 @router.get("/jobs")
-def listed(visitor: Looking, q: _Text = "", before: Cursor = None) -> Response:
-    """A page of what the search finds."""
+def listed(visitor: Looking, q: _Text = "", before: Cursor = None, jump: bool = False) -> Response:
+    """A page of what the search finds; with ``jump`` the job itself, where it is the only one."""
     search, wrong = _searched(q)
     page = visitor.service.jobs.page(visitor.who, Filter(search=search, before=before, limit=_PAGE))
+    if jump and search and len(page.jobs) == 1 and page.next is None:
+        return redirect(visitor.request, f"/jobs/{page.jobs[0].id}")
     lanes = [lane.name for lane in visitor.service.fleet.lanes(visitor.who) if lane.name != "*"]
     facts = {"search": search, "q": q, "wrong": wrong, "before": before, "bulk": BULK}
     return visitor.page("jobs.html", "Jobs", page=page, lanes=lanes, **facts)

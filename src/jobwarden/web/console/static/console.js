@@ -114,6 +114,8 @@
       Enter: () => { const link = at && at.querySelector("a"); if (link && document.activeElement === document.body) link.click(); },
     };
     const act = acts[event.key] || (() => {
+      const form = (at || document).querySelector(`[data-focus='${CSS.escape(event.key)}']`);
+      if (form !== null) { form.querySelector("input:not([type=hidden])").focus(); return true; }
       const button = document.querySelector(`[data-key='${CSS.escape(event.key)}'] > summary`);
       if (button === null) return false;
       button.parentElement.open = true;
