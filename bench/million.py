@@ -260,15 +260,20 @@ class Asker(Beside):
 
 
 class Consoles(Beside):
-    """Ten consoles that are left open: each asks for its page again every five seconds."""
+    """Ten consoles that are left open, each on a page of its own: each asks again when its last answer said to."""
 
     def __init__(self, asked: Mapping[str, Question]) -> None:
-        super().__init__(pause=0.5)
-        self._asked = itertools.cycle(asked.values())
+        super().__init__(pause=0.1)
+        self._asked = list(asked.values())[:10]
+        self._due = [5.0 * n / len(self._asked) for n in range(len(self._asked))]
+        self._begun = time.monotonic()
 
     def step(self) -> None:
-        """The next of them."""
-        next(self._asked)()
+        """All that are due."""
+        for number, ask in enumerate(self._asked):
+            if time.monotonic() - self._begun >= self._due[number]:
+                again = float(ask().headers["X-Look-Again"])
+                self._due[number] = time.monotonic() - self._begun + again
 
 
 class Pruning(Beside):

@@ -104,7 +104,7 @@ def test_all_of_it_works_without_scripts(database_url: str, factories: Factories
     assert factories.read(schema.jobs, scene.jobs["failed"]["id"])["state"] == "queued"
     window.go("/jobs?q=state:canceled")
     page.locator("input[name=ids]").first.check()
-    page.get_by_label("do").select_option("retry")
+    page.locator("select[name=verb]").select_option("retry")
     page.get_by_role("button", name="to the chosen").click()
     assert "0 done, 1 refused" in window.told()
 

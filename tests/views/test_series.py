@@ -10,9 +10,11 @@ import sqlalchemy as sa
 
 from jobwarden.domain.history import Kind, Span, bucket_of
 from jobwarden.errors import InvalidOption
-from jobwarden.store import schema
-from jobwarden.store.database import Database
-from jobwarden.views.series import Series, series, totals
+from jobwarden.store import history, schema
+from jobwarden.store.database import Database, Transaction
+from jobwarden.views.series import Levels, Series, levels, series, totals
+from tests.support.factories import Factories
+from tests.support.waiting import eventually
 
 
 def leave(database: Database, ago: timedelta, seconds: float = 1.0, number: int = 1, **more: Any) -> None:
@@ -94,3 +96,52 @@ def test_what_cannot_be_asked(database: Database, back: timedelta, by: str, opti
     with pytest.raises(InvalidOption) as error:
         look(database, back, by)
     assert error.value.facts["option"] == option
+
+
+# -- levels: what was queued and busy when somebody looked ------------------------------------------------------------
+
+
+def level(database: Database, back: timedelta, lane: str | None = None) -> Levels:
+    with database.read() as transaction:
+        return levels(transaction, back, lane)
+
+
+def test_a_minute_is_looked_at_once_and_by_whoever_comes_first(database: Database, factories: Factories) -> None:
+    factories.worker(capacity=8, current_load=3)
+    factories.worker(capacity=4, current_load=4)
+    factories.worker(role="local_reaper", capacity=99, current_load=99)
+    with database.write() as transaction:
+        for lane, state, delta in (("mail", "queued", 7), ("mail", "failed", 3), ("slow", "running", 2)):
+            row = {"scope": "lane", "name": lane, "state": state, "delta": delta}
+            transaction.execute(sa.insert(schema.counters).values(**row))
+        _at_the_middle_of_a_minute(transaction)
+        for _ in range(3):
+            history.sample(transaction)
+    found = level(database, timedelta(hours=1))
+    assert [(point.queued, point.seats, point.busy) for point in found.points] == [(7.0, 12.0, 7.0)]
+    assert [point.queued for point in level(database, timedelta(hours=1), "slow").points] == [0.0]
+    assert look(database, timedelta(hours=1)).points == [], "no attempt began or ended"
+
+
+def _at_the_middle_of_a_minute(transaction: Transaction) -> None:
+    """So that no minute ends between two looks."""
+    eventually(lambda: transaction.now().second < 58, 10)
+
+
+def test_levels_are_means_of_their_time_and_stay_so_when_folded(database: Database) -> None:
+    with database.read() as transaction:
+        now = transaction.now()
+    since = now - (now - timedelta(hours=4)).replace(minute=20, second=0, microsecond=0)
+    for later, depth, busy in ((0, 10.0, 1.0), (1, 20.0, 3.0)):
+        ago = since - timedelta(minutes=later)
+        leave(database, ago, depth, kind=Kind.DEPTH, lane="mail", job="", outcome="", actor="")
+        leave(database, ago, 5.0, kind=Kind.DEPTH, lane="slow", job="", outcome="", actor="")
+        for name, value in (("there", 4.0), ("busy", busy)):
+            leave(database, ago, value, kind=Kind.SEATS, lane="", job="", outcome=name, actor="")
+    for folded in (False, True):
+        if folded:
+            with database.write() as transaction:
+                assert history.fold(transaction) > 0
+        [point] = level(database, timedelta(days=1)).points
+        assert (point.queued, point.seats, point.busy) == (20.0, 4.0, 2.0)
+        assert [each.queued for each in level(database, timedelta(days=1), "mail").points] == [15.0]

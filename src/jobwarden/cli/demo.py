@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +32,8 @@ _COLUMNS = ("modules", "lines", "functions", "classes", "nesting")
     help="A folder of its own: made, or begun anew if a demo made it.",
 )
 @click.option("--engine-url", help="Play on this database instead of a file in the folder.")
-def demo(folder: Path, engine_url: str | None) -> None:
+@click.option("--console", is_flag=True, help="Then serve the console on what it left, until Ctrl-C.")
+def demo(folder: Path, engine_url: str | None, console: bool) -> None:
     """See it work, with nothing to set up.
 
     Real jobs take a census of Python's own library; one of them is killed half-way.
@@ -44,6 +48,14 @@ def demo(folder: Path, engine_url: str | None) -> None:
         ledger(told.killed.events, told.killed)
     heading("Look further")
     _look_further(folder, told)
+    if console:
+        _serve(folder)
+
+
+def _serve(folder: Path) -> None:
+    """The console, as whoever goes on in the folder would start it."""
+    with suppress(KeyboardInterrupt):
+        subprocess.run([sys.executable, "-m", "jobwarden.cli", "serve", "--port", "0"], cwd=folder, check=True)
 
 
 def _census(result: dict[str, Any]) -> None:
@@ -66,6 +78,7 @@ def _look_further(folder: Path, told: Told) -> None:
     if told.killed is not None:
         say(f"  jobwarden show {short(told.killed.id)}      # the attempt that was killed and the one after it")
         say(f"  jobwarden logs {short(told.killed.id)}")
+    say("  jobwarden serve              # the console, for a browser")
     say("  jobwarden doctor")
 
 

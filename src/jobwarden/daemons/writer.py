@@ -36,6 +36,7 @@ from jobwarden.store.database import Database, Fault, Transaction
 from jobwarden.store.ids import new_ids
 
 _STRIKES = 5
+_SAMPLED = 60.0  # seconds between two looks at what is queued and busy
 _RESTS = 10.0  # seconds between two tries, at the longest, and some slack
 
 
@@ -159,6 +160,7 @@ class Writer(threading.Thread):
         self._closing = False
         self._results: deque[Result] = deque()
         self._turn = 0
+        self._sample_at = 0.0
         self._deadline = Deadline(database.options.silence, database.options.statement_timeout)
         self._since: float | None = None
         self._began = self.last_success
@@ -322,13 +324,19 @@ class Writer(threading.Thread):
         if batch.vacancies:
             result.catch = self._claim(transaction, batch)
         if batch.load is not None:
-            told = {**self.figures.data(), **batch.stats}
-            result.standing = workers.beat(transaction, worker, batch.load, told)
-            result.owned = workers.owned(transaction, worker)
-            missing = set(batch.held) - {row.id for row in result.owned}
-            result.ended = workers.ended(transaction, sorted(missing))
-            counters.fold(transaction)
-            history.fold(transaction)
+            self._beat(transaction, batch, batch.load, result)
+
+    def _beat(self, transaction: Transaction, batch: Batch, load: int, result: Result) -> None:
+        worker = self._owner.worker_id
+        result.standing = workers.beat(transaction, worker, load, {**self.figures.data(), **batch.stats})
+        result.owned = workers.owned(transaction, worker)
+        missing = set(batch.held) - {row.id for row in result.owned}
+        result.ended = workers.ended(transaction, sorted(missing))
+        counters.fold(transaction)
+        history.fold(transaction)
+        if time.monotonic() >= self._sample_at:
+            self._sample_at = time.monotonic() + _SAMPLED
+            history.sample(transaction)
 
     def _claim(self, transaction: Transaction, batch: Batch) -> Catch:
         self._turn += 1

@@ -23,6 +23,12 @@ class Kind(StrEnum):
     WAIT = "wait"  # an attempt began: how long its job had been due and had waited for a seat
     RUN = "run"  # an attempt ended: how long it had run
     FENCED = "fenced"  # an outcome came too late, and was refused
+    DEPTH = "depth"  # somebody looked: how many jobs of a lane were queued, as its seconds
+    SEATS = "seats"  # somebody looked: how many seats were there, and were busy (outcome), as its seconds
+
+
+#: What attempts leave; everything else is left by somebody who looked.
+OF_ATTEMPTS = (Kind.WAIT, Kind.RUN)
 
 
 class Span(StrEnum):

@@ -75,9 +75,11 @@ class Batches(Part):
         return self._read(lambda transaction: views.states_of(transaction, find_batch(transaction, batch_id)))
 
     @needs(VIEWER, "see batches")
-    def tally(self, principal: Principal, batch_id: str) -> dict[str, dict[str, int]]:
-        """How many members are in which state, by the name of their job."""
-        return self._read(lambda transaction: views.tally_of(transaction, find_batch(transaction, batch_id)))
+    def tally(
+        self, principal: Principal, batch_id: str, ranges: Mapping[str, tuple[str, str]]
+    ) -> dict[str, dict[str, int]]:
+        """How many members are in which state, by the name of a range of their ids."""
+        return self._read(lambda transaction: views.tally_of(transaction, find_batch(transaction, batch_id), ranges))
 
     @needs(VIEWER, "see batches")
     def course(self, principal: Principal, batch_id: str, most: int) -> views.Course:

@@ -55,6 +55,11 @@ class Fleet(Part):
         """Starts, ends, waits and runs over time. Raises `InvalidOption`."""
         return self._read(lambda transaction: series.series(transaction, back, by, lane=lane, job=job))
 
+    @needs(VIEWER, "see the history")
+    def levels(self, principal: Principal, back: timedelta, lane: str | None) -> series.Levels:
+        """How many were queued, and how many seats were there and busy, over time. Raises `InvalidOption`."""
+        return self._read(lambda transaction: series.levels(transaction, back, lane))
+
     @needs(VIEWER, "see the clock")
     def now(self, principal: Principal) -> datetime:
         """The database's clock."""

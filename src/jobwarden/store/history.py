@@ -14,10 +14,11 @@ from sqlalchemy import ColumnElement, FromClause, bindparam, case, delete, func,
 from sqlalchemy.sql.dml import UpdateBase
 
 from jobwarden.domain.history import BEYOND, BOUNDS, LADDER, Kind, Span, beginning
-from jobwarden.domain.states import Actor
+from jobwarden.domain.states import LIVE_WORKER, Actor
+from jobwarden.store import counters
 from jobwarden.store.database import Transaction, encode, instant, now, rows
 from jobwarden.store.ledger import words
-from jobwarden.store.schema import history
+from jobwarden.store.schema import history, workers
 
 _BITE = 2000
 _KEY = ("kind", "lane", "job", "outcome", "cause", "actor", "bucket")
@@ -73,6 +74,36 @@ def refused(transaction: Transaction, many: int, actor: Actor) -> None:
     """What outcomes leave that came too late."""
     if many:
         transaction.execute(_refused, many=many, actor=actor.value)
+
+
+# -- levels: what is there at a time, looked at once a minute by whoever comes first -----------------------------------
+
+_sampled = (
+    select(history.c.id)
+    .where(
+        history.c.span == words(Span.MOMENT),
+        history.c.at >= bindparam("since", type_=history.c.at.type),
+        history.c.kind == words(Kind.SEATS),
+    )
+    .limit(1)
+)
+_seats = select(func.sum(workers.c.capacity).label("there"), func.sum(workers.c.current_load).label("busy")).where(
+    workers.c.role == "supervisor", workers.c.state.in_([state.value for state in sorted(LIVE_WORKER)])
+)
+
+
+def sample(transaction: Transaction) -> None:
+    """Note how many jobs are queued in each lane and how many seats are there and busy, unless this minute has that."""
+    since = beginning(Span.MINUTE, transaction.now())
+    if transaction.execute(_sampled, since=since).one_or_none() is not None:
+        return
+    queued = {lane: states.get("queued", 0) for lane, states in counters.totals(transaction).items()}
+    seats = transaction.execute(_seats).one()
+    found = [{"kind": Kind.DEPTH.value, "lane": lane, "seconds": float(depth)} for lane, depth in queued.items()]
+    counted = {"there": seats.there, "busy": seats.busy}
+    found += [{"kind": Kind.SEATS.value, "outcome": name, "seconds": float(n or 0)} for name, n in counted.items()]
+    blank = {**_blank, "actor": "", "number": 1, "span": Span.MOMENT.value, "at": instant(transaction.now())}
+    transaction.execute(_refill, rows=encode([{**blank, **each} for each in found]))
 
 
 # -- fold: what is over becomes part of something longer --------------------------------------------------------------

@@ -133,7 +133,7 @@ _index(
 )
 _index("jobs_end", jobs.c.id_end)
 _index("jobs_key", jobs.c.idempotency_key, unique=True, only="idempotency_key IS NOT NULL")
-_index("jobs_batch", jobs.c.batch_id, jobs.c.state, only="batch_id IS NOT NULL")
+_index("jobs_batch", jobs.c.batch_id, jobs.c.state, jobs.c.id, only="batch_id IS NOT NULL")
 _index("jobs_schedule", jobs.c.schedule_id, jobs.c.id, only="schedule_id IS NOT NULL")
 _index("jobs_job", jobs.c.job, jobs.c.id)
 _index("jobs_lane", jobs.c.lane, jobs.c.id)

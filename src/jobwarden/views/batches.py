@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, func, or_, select
+from sqlalchemy import bindparam, func, or_, select, true
 
 from jobwarden.domain.states import BatchState, JobState
 from jobwarden.errors import BatchNotFound
@@ -176,10 +176,11 @@ _edges = (
     .order_by(dependencies.c.job_id, dependencies.c.depends_on_job_id)
 )
 _states = select(jobs.c.id, jobs.c.state).where(jobs.c.batch_id == bindparam("batch", type_=Id))
+_of_batch = jobs.c.batch_id == bindparam("batch", type_=Id)
 _tally = (
-    select(jobs.c.job, jobs.c.state, func.count().label("number"))
-    .where(jobs.c.batch_id == bindparam("batch", type_=Id))
-    .group_by(jobs.c.job, jobs.c.state)
+    select(jobs.c.state, func.count().label("number"))
+    .where(_of_batch, jobs.c.id.between(bindparam("first", type_=Id), bindparam("last", type_=Id)))
+    .group_by(jobs.c.state)
 )
 _began = _members.where(jobs.c.started_at.is_not(None)).order_by(None).order_by(jobs.c.started_at, jobs.c.id)
 _ended = (jobs.c.finished_at.is_not(None), jobs.c.started_at.is_not(None))
@@ -242,11 +243,17 @@ def members_of(transaction: Transaction, batch_id: str, limit: int | None = None
 
 
 def members_after(transaction: Transaction, batch_id: str, after: str | None, limit: int) -> list[MemberLine]:
-    """The next members after the one with the id ``after``."""
-    query = _members.limit(limit)
-    if after is not None:
-        query = query.where(jobs.c.id > bindparam("after", after, type_=Id))
-    return [build(MemberLine, row) for row in transaction.execute(query, batch=batch_id)]
+    """The next members after the one with the id ``after``.
+
+    An index has them by state, so the next of each are read and the first of all those taken.
+    """
+    beyond = jobs.c.id > bindparam("after", after, type_=Id) if after is not None else true()
+    ids: list[str] = []
+    for state in JobState:
+        some = select(jobs.c.id).where(_of_batch, jobs.c.state == words(state), beyond).order_by(jobs.c.id).limit(limit)
+        ids += transaction.execute(some, batch=batch_id).scalars()
+    found = transaction.execute(_members.where(jobs.c.id.in_(sorted(ids)[:limit])), batch=batch_id)
+    return [build(MemberLine, row) for row in found]
 
 
 def states_of(transaction: Transaction, batch_id: str) -> dict[str, str]:
@@ -254,11 +261,14 @@ def states_of(transaction: Transaction, batch_id: str) -> dict[str, str]:
     return {row.id: row.state for row in transaction.execute(_states, batch=batch_id)}
 
 
-def tally_of(transaction: Transaction, batch_id: str) -> dict[str, dict[str, int]]:
-    """How many members are in which state, by the name of their job."""
+def tally_of(
+    transaction: Transaction, batch_id: str, ranges: Mapping[str, tuple[str, str]]
+) -> dict[str, dict[str, int]]:
+    """How many members are in which state, by the name of a range of their ids, both of its ends included."""
     found: dict[str, dict[str, int]] = {}
-    for row in transaction.execute(_tally, batch=batch_id):
-        found.setdefault(row.job, {})[row.state] = int(row.number)
+    for name, (first, last) in ranges.items():
+        rows = transaction.execute(_tally, batch=batch_id, first=first, last=last)
+        found[name] = {row.state: int(row.number) for row in rows}
     return found
 
 

@@ -6,14 +6,14 @@ A time of day is a row's beginning; quantiles are read from added histograms (`d
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, Select, func, or_, select
 
-from jobwarden.domain.history import Kind, Span, beginning, quantile
+from jobwarden.domain.history import OF_ATTEMPTS, Kind, Span, beginning, quantile
 from jobwarden.errors import InvalidOption
 from jobwarden.store.database import Transaction
 from jobwarden.store.schema import history
@@ -93,16 +93,73 @@ def series(
     """
     if by is not None and by not in _BY:
         raise InvalidOption(option="by", value=by, job="series", rule="one of lane and job, or nothing")
-    if not timedelta() < back <= _MOST:
-        raise InvalidOption(option="back", value=back, job="series", rule="more than nothing, and at most 90 days")
-    now = transaction.now()
-    span = next(step for most, step in _STEPS if back <= most)
-    since = beginning(span, now - back)
+    now, span, since = _window(transaction, back)
     cells: dict[tuple[datetime, str], _Cell] = defaultdict(_Cell)
     for row in transaction.execute(_query(_BY.get(by or ""), span, since, lane, job)):
         _add(cells[beginning(span, row.at), getattr(row, "name", "")], row)
     points = [_point(at, name, cell) for (at, name), cell in sorted(cells.items())]
     return Series(points, _SECONDS[span], since, now)
+
+
+def _window(transaction: Transaction, back: timedelta) -> tuple[datetime, Span, datetime]:
+    if not timedelta() < back <= _MOST:
+        raise InvalidOption(option="back", value=back, job="series", rule="more than nothing, and at most 90 days")
+    now = transaction.now()
+    span = next(step for most, step in _STEPS if back <= most)
+    return now, span, beginning(span, now - back)
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """What was there in a minute, hour or day, on average: jobs ``queued`` in all lanes or in one, ``seats``, and how
+    many of them were ``busy``; None where nobody looked."""
+
+    at: datetime
+    queued: float | None
+    seats: float | None
+    busy: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """Levels in the order of time; ``step`` is how much time each stands for, in seconds."""
+
+    points: list[Level]
+    step: float
+    since: datetime
+    now: datetime
+
+
+def levels(transaction: Transaction, back: timedelta, lane: str | None = None) -> Levels:
+    """What was there over the last so much time, in the steps of `series`. Raises `InvalidOption`."""
+    now, span, since = _window(transaction, back)
+    sums: dict[datetime, dict[tuple[str, str, str], list[float]]] = defaultdict(dict)
+    for row in transaction.execute(_looks(span, since, lane)):
+        total = sums[beginning(span, row.at)].setdefault((row.kind, row.lane, row.outcome), [0.0, 0.0])
+        total[0] += float(row.seconds)
+        total[1] += int(row.number)
+    points = [
+        _level(at, {key: seconds / number for key, (seconds, number) in cell.items()})
+        for at, cell in sorted(sums.items())
+    ]
+    return Levels(points, _SECONDS[span], since, now)
+
+
+def _looks(span: Span, since: datetime, lane: str | None) -> Select[*tuple[Any, ...]]:
+    keys = (_kept.at, _kept.kind, _kept.lane, _kept.outcome)
+    finer = [each.value for each in _FINER[: _FINER.index(span) + 1]]
+    query = select(*keys, func.sum(_kept.seconds).label("seconds"), func.sum(_kept.number).label("number")).where(
+        _kept.span.in_(finer), _kept.at >= since, _kept.kind.in_((Kind.DEPTH, Kind.SEATS))
+    )
+    if lane is not None:
+        query = query.where(or_(_kept.kind == Kind.SEATS, _kept.lane == lane))
+    return query.group_by(*keys)
+
+
+def _level(at: datetime, found: Mapping[tuple[str, str, str], float]) -> Level:
+    depths = [value for (kind, _, _), value in found.items() if kind == Kind.DEPTH]
+    there, busy = (found.get((Kind.SEATS, "", name)) for name in ("there", "busy"))
+    return Level(at, sum(depths) if depths or there is not None else None, there, busy)
 
 
 _SECONDS = {Span.MINUTE: 60.0, Span.HOUR: 3600.0, Span.DAY: 86400.0}
@@ -121,7 +178,7 @@ def _query(
         *([] if name is None else [name.label("name")]),
     ]
     query = select(*shown, func.sum(_kept.number).label("number")).where(
-        _kept.span.in_([each.value for each in finer]), _kept.at >= since, _kept.kind != Kind.FENCED.value
+        _kept.span.in_([each.value for each in finer]), _kept.at >= since, _kept.kind.in_(OF_ATTEMPTS)
     )
     for column, value in ((_kept.lane, lane), (_kept.job, job)):
         if value is not None:

@@ -63,9 +63,8 @@ def _picture(visitor: Visitor, batch: BatchLine, unfold: bool) -> tuple[Markup |
     drawing = _drawings.of(batch.id, batch.counts.total, unfold, lambda: desk.graph(who, batch.id))
     if drawing is None or not drawing.drawable:
         return None, drawing is None
-    if drawing.by_job is not None:
-        counted = desk.tally(who, batch.id)
-        tally = {drawing.by_job[job]: states for job, states in counted.items() if job in drawing.by_job}
+    if drawing.ranges is not None:
+        tally = desk.tally(who, batch.id, drawing.ranges)
     else:
         tally = drawing.counted(desk.states(who, batch.id))
     return graphs.svg(drawing, tally, visitor.root, batch.id), True

@@ -5,13 +5,13 @@ Nothing is told by colour alone: each bar and line says in words what it is (``t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from html import escape
 
 from markupsafe import Markup
 
-from jobwarden.views.series import Series
+from jobwarden.views.series import Levels, Series
 from jobwarden.web.console import words
 
 _WIDE, _HIGH, _FOOT = 360.0, 90.0, 16.0
@@ -49,12 +49,42 @@ def spans(series: Series, which: str) -> Markup:
     return _chart(label, drawn + _axis(series, words.span(most)))
 
 
-def _line(series: Series, name: str, values: Sequence[tuple[datetime, float]], most: float) -> list[str]:
+def queued(found: Levels) -> Markup:
+    """How many jobs were queued."""
+    values = [(point.at, point.queued) for point in found.points if point.queued is not None]
+    most = max((value for _, value in values), default=0.0)
+    drawn = _line(found, "p50", values, most, _count)
+    return _chart(f"How many jobs were queued, at most {_count(most)}", drawn + _axis(found, _count(most)))
+
+
+def seats(found: Levels) -> Markup:
+    """How many seats were busy, of those that were there."""
+    there = [(point.at, point.seats) for point in found.points if point.seats is not None]
+    busy = [(point.at, point.busy) for point in found.points if point.busy is not None]
+    most = max((value for _, value in [*there, *busy]), default=0.0)
+    drawn = _line(found, "p95", there, most, _count) + _line(found, "p50", busy, most, _count)
+    return _chart(
+        f"Seats that were there and that were busy, at most {_count(most)}", drawn + _axis(found, _count(most))
+    )
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.1f}"
+
+
+def _line(
+    series: Series | Levels,
+    name: str,
+    values: Sequence[tuple[datetime, float]],
+    most: float,
+    told: Callable[[float], str] = words.span,
+) -> list[str]:
     places = [(_x(series, at), _HIGH - (_HIGH - 8) * value / most if most else _HIGH) for at, value in values]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
     drawn = [f'<polyline class="line {name}" points="{path}"/>']
     for (at, value), (x, y) in zip(values, places, strict=True):
-        title = f"<title>{escape(f'{words.exact(at)[:16]}: {name} {words.span(value)}')}</title>"
+        what = f"{name} " if told is words.span else ""
+        title = f"<title>{escape(f'{words.exact(at)[:16]}: {what}{told(value)}')}</title>"
         drawn.append(f'<circle class="dot {name}" cx="{x:.1f}" cy="{y:.1f}" r="2">{title}</circle>')
     return drawn
 
@@ -88,7 +118,7 @@ def _steps(series: Series) -> list[tuple[datetime, Mapping[str, int]]]:
     return sorted(by_time.items())
 
 
-def _x(series: Series, at: datetime) -> float:
+def _x(series: Series | Levels, at: datetime) -> float:
     whole = (series.now - series.since).total_seconds() or 1.0
     return _WIDE * ((at - series.since).total_seconds() + series.step / 2) / (whole + series.step)
 
@@ -97,7 +127,7 @@ def _unit(series: Series) -> str:
     return {60.0: "a minute", 3600.0: "an hour"}.get(series.step, "a day")
 
 
-def _axis(series: Series, top: str) -> list[str]:
+def _axis(series: Series | Levels, top: str) -> list[str]:
     middle = series.since + (series.now - series.since) / 2
     marks = [(0.0, "start", series.since), (_WIDE / 2, "middle", middle), (_WIDE, "end", series.now)]
     form = "%H:%M" if series.now - series.since <= timedelta(days=1) else "%d %b"

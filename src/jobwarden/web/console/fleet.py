@@ -12,17 +12,18 @@ from jobwarden.web.console.shell import Acting, Looking, Paged
 
 router = APIRouter(include_in_schema=False, route_class=Paged)
 _RUNNING = 200
+_Lane = Annotated[str | None, Query(max_length=100)]
+_Job = Annotated[str | None, Query(max_length=200)]
 
 
 @router.get("/lanes")
-def lanes(
-    visitor: Looking, lane: Annotated[str | None, Query(max_length=100)] = None, back: BackTo = Back.DAY
-) -> Response:
-    """Every lane; of one, or of all, what ended and how long it waited."""
+def lanes(visitor: Looking, lane: _Lane = None, job: _Job = None, back: BackTo = Back.DAY) -> Response:
+    """Every lane; of one, of all, or of one job, what ended and how long it waited; what was queued and busy."""
     fleet, who = visitor.service.fleet, visitor.who
-    series = fleet.history(who, back.span, None, lane, None)
-    facts = {"series": series, "back": back, "backs": list(Back)}
-    return visitor.page("lanes.html", "Lanes", lanes=fleet.lanes(who), lane=lane, **facts)
+    names = visitor.service.jobs.registered(who)
+    facts = {"series": fleet.history(who, back.span, None, lane, job or None), "back": back, "backs": list(Back)}
+    facts |= {"levels": fleet.levels(who, back.span, lane), "lane": lane, "job": job or "", "names": names}
+    return visitor.page("lanes.html", "Lanes", lanes=fleet.lanes(who), **facts)
 
 
 @router.post("/lanes/{verb}")

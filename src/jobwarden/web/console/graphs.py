@@ -11,6 +11,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 
 from markupsafe import Markup
 
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 MOST_DRAWN = 4000
 _AT_ONCE = 600
 _KEPT = 16
+_FEW = 50
 _COLUMN, _ROW, _WIDE, _HIGH = 220, 40, 180, 30
 _SMALL = 220.0
 Counts = Mapping[str, Mapping[str, int]]
@@ -29,12 +31,12 @@ Counts = Mapping[str, Mapping[str, int]]
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """A graph laid out, without states. ``ids`` are the members of each node, ``by_job`` the node of each job's members
-    where every node has all of a job's (None: members must be counted one by one)."""
+    """A graph laid out, without states. ``ids`` are the members of each node, ``ranges`` from which to which id they go
+    where there are few nodes and no two of them mix (None: members must be counted one by one)."""
 
     layout: Layout
     ids: Mapping[str, Sequence[str]]
-    by_job: Mapping[str, str] | None
+    ranges: Mapping[str, tuple[str, str]] | None
 
     @classmethod
     def of(cls, graph: Graph, unfold: bool) -> Drawing:
@@ -49,12 +51,7 @@ class Drawing:
         layout = lay_out(nodes, edges, collapse=None if unfold and len(nodes) <= MOST_DRAWN else 6)
         members = {member.key: member for member in graph.members}
         ids = {node.key: [members[key].id for key in node.members] for node in layout.nodes}
-        jobs: dict[str, set[str]] = defaultdict(set)
-        for node in layout.nodes:
-            for job in {members[key].job for key in node.members}:
-                jobs[job].add(node.key)
-        alone = len(jobs) == len(layout.nodes) and all(len(found) == 1 for found in jobs.values())
-        return cls(layout, ids, {job: next(iter(found)) for job, found in jobs.items()} if alone else None)
+        return cls(layout, ids, _ranges(ids))
 
     @property
     def drawable(self) -> bool:
@@ -70,6 +67,15 @@ class Drawing:
                 if (state := states.get(job_id)) is not None:
                     count[state] = count.get(state, 0) + 1
         return found
+
+
+def _ranges(ids: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, str]] | None:
+    """From the first to the last id of each node, if they are few and lie one behind the other: ids tell the birth."""
+    if len(ids) > _FEW:
+        return None
+    ends = {key: (min(some), max(some)) for key, some in ids.items()}
+    ordered = sorted(ends.values())
+    return ends if all(last < first for (_, last), (first, _) in pairwise(ordered)) else None
 
 
 class Drawings:

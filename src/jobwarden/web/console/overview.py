@@ -47,6 +47,7 @@ def overview(visitor: Looking, back: BackTo = Back.THREE_HOURS) -> Response:
         "Overview",
         stats=fleet.stats(who),
         series=series,
+        levels=fleet.levels(who, back.span, None),
         back=back,
         backs=list(Back),
         attention=attention,

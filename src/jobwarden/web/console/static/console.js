@@ -30,12 +30,18 @@
     document.hidden || pointed || document.querySelector("details.act[open], dialog[open], [data-chosen='1']") !== null ||
     (document.activeElement !== null && main !== null && main.contains(document.activeElement) && field(document.activeElement));
   if (main !== null && main.dataset.live) {
-    const every = Number(main.dataset.live) * 1000;
+    let every = Number(main.dataset.live);
+    let looked = Date.now();
     setInterval(() => {
       if (held !== null) held.hidden = document.hidden || !busy();
-      if (!busy()) htmx.trigger(main, "look");
       times(document);
-    }, every);
+      if (busy() || Date.now() - looked < 1000 * every - 100) return;
+      looked = Date.now();
+      htmx.trigger(main, "look");
+    }, 1000);
+    document.body.addEventListener("htmx:afterRequest", (event) => {
+      every = Number(event.detail.xhr.getResponseHeader("X-Look-Again")) || every;
+    });
     main.addEventListener("pointerover", (event) => { pointed = event.target.closest("tbody tr, .graph, .log") !== null; });
     main.addEventListener("pointerleave", () => { pointed = false; });
   }
