@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -71,10 +71,19 @@ def site(database_url: str, tmp_path: Path) -> Iterator[str]:
         yield web.address
 
 
+#: Each engine's tests see the console in another way, so that everything is done in all of them.
+_LOOKS: dict[str, tuple[tuple[int, int], Literal["light", "dark"]]] = {
+    "sqlite": (DESKTOP, "light"),
+    "postgresql": (PHONE, "dark"),
+    "mysql": (DESKTOP, "dark"),
+}
+
+
 @pytest.fixture
-def window(chromium: Browser, site: str) -> Iterator[Window]:
+def window(chromium: Browser, site: str, database_url: str) -> Iterator[Window]:
     """A browser's window on the site; nothing may be said against what it shows."""
-    context = chromium.new_context(viewport={"width": DESKTOP[0], "height": DESKTOP[1]})
+    (wide, high), theme = _LOOKS[database_url.partition(":")[0].partition("+")[0]]
+    context = chromium.new_context(viewport={"width": wide, "height": high}, color_scheme=theme)
     shown = Window(context.new_page(), site)
     yield shown
     context.close()
