@@ -35,7 +35,7 @@ def main() -> None:
                 page = chromium.new_page(viewport=_SIZE, color_scheme=theme)
                 page.goto(web.address + path)
                 page.wait_for_load_state("networkidle")
-                page.screenshot(path=str(PICTURES / f"{name}.png"))
+                page.screenshot(path=str(PICTURES / f"{name}.png"), full_page=name == "job")
             chromium.close()
 
 
@@ -51,6 +51,16 @@ def _pages(address: str) -> dict[str, tuple[str, Literal["light", "dark"]]]:
         "batch": (f"/batches/{batch}", "dark"),
         "time": (f"/batches/{batch}?tab=time", "light"),
         "lanes": ("/lanes", "light"),
+        "logs": (f"/jobs/{killed}", "light"),
+        "enqueue": (f"/jobs/new?like={killed}", "light"),
+        "parked": ("/parked", "light"),
+        "errors": ("/errors", "light"),
+        "batches": ("/batches", "light"),
+        "schedules": ("/schedules", "light"),
+        "fleet": ("/workers?everyone=true", "light"),
+        "audit": ("/audit", "light"),
+        "health": ("/health", "light"),
+        "settings": ("/settings", "light"),
     }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import sqlalchemy as sa
 from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Route
 
 from jobwarden.domain.states import JobState
 from jobwarden.store import schema
@@ -15,6 +16,7 @@ from jobwarden.store.ids import new_id
 from tests.console.conftest import DESKTOP, PHONE, Window
 from tests.console.scene import HOSTILE, Scene, set_up
 from tests.support.factories import Factories
+from tests.support.waiting import eventually
 
 Opened = Callable[..., Window]
 
@@ -123,6 +125,23 @@ def test_what_was_seen_goes_on_by_itself_and_holds_still_under_the_pointer(
     assert page.get_by_role("link", name="came last").count() == 0
     page.mouse.move(5, 5)
     page.get_by_role("link", name="came last").wait_for()
+
+
+@pytest.mark.any_engine
+def test_a_page_looks_again_when_its_last_answer_said_to(window: Window) -> None:
+    """An open page costs a hundredth of a core at most: what took long is asked for less often."""
+    looks: list[str] = []
+
+    def hasty(route: Route) -> None:
+        answer = route.fetch()
+        looks.append(answer.headers["x-look-again"])
+        route.fulfill(response=answer, headers={**answer.headers, "x-look-again": "1.0" if len(looks) < 4 else "60.0"})
+
+    page = window.page
+    page.route(lambda address: address == f"{window.base}/health", hasty)
+    window.go("/health")
+    eventually(lambda: page.evaluate("1") and len(looks) >= 4, 60)
+    assert {float(seconds) >= 5 for seconds in looks} == {True}
 
 
 @pytest.mark.any_engine

@@ -10,6 +10,7 @@ from typing import Any
 from jobwarden.domain.access import Principal, Role
 from jobwarden.domain.findings import Finding
 from jobwarden.domain.orders import By
+from jobwarden.domain.retention import Retention, retention
 from jobwarden.domain.states import WorkerState
 from jobwarden.lifecycle import lanes, operate
 from jobwarden.lifecycle.lanes import LaneState
@@ -64,6 +65,11 @@ class Fleet(Part):
     def now(self, principal: Principal) -> datetime:
         """The database's clock."""
         return self._read(lambda transaction: transaction.now())
+
+    @needs(VIEWER, "see the settings")
+    def retention(self, principal: Principal) -> Retention:
+        """How long what is over is kept."""
+        return retention(self._app.settings.retain)
 
     @needs(VIEWER, "see the settings")
     def settings(self, principal: Principal) -> dict[str, Any]:

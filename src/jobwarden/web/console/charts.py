@@ -131,7 +131,7 @@ def _axis(series: Series | Levels, top: str) -> list[str]:
     middle = series.since + (series.now - series.since) / 2
     marks = [(0.0, "start", series.since), (_WIDE / 2, "middle", middle), (_WIDE, "end", series.now)]
     form = "%H:%M" if series.now - series.since <= timedelta(days=1) else "%d %b"
-    drawn = [f'<text class="axis" x="{_WIDE:.0f}" y="10" text-anchor="end">{escape(top)}</text>']
+    drawn = [f'<text class="axis" x="0" y="10">{escape(top)}</text>']
     for x, anchor, at in marks:
         text = at.astimezone(UTC).strftime(form)
         drawn.append(f'<text class="axis" x="{x:.0f}" y="{_HIGH + _FOOT - 3:.0f}" text-anchor="{anchor}">{text}</text>')

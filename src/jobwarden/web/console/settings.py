@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 
 from jobwarden.domain.access import Role
 from jobwarden.errors import InvalidOption
+from jobwarden.service.access import Minted
 from jobwarden.views.audit import AuditFilter
-from jobwarden.web.console.shell import Acting, Looking, Paged
+from jobwarden.web.console.shell import Acting, Looking, Paged, Visitor
 
 router = APIRouter(include_in_schema=False, route_class=Paged)
 _Text = Annotated[str, Query(max_length=200)]
@@ -35,12 +36,21 @@ def health(visitor: Looking) -> Response:
 @router.get("/settings")
 def settings(visitor: Looking) -> Response:
     """How everything is set, and who may come in."""
-    admin = visitor.may("admin")
-    tokens = visitor.service.access.tokens(visitor.who) if admin else []
-    users = visitor.service.access.users(visitor.who) if admin else []
-    configured = visitor.service.fleet.settings(visitor.who)
-    facts = {"tokens": tokens, "users": users, "admin": admin, "roles": list(Role)}
-    return visitor.page("settings.html", "Settings", configured=configured, secret=None, **facts)
+    return _shown(visitor, None)
+
+
+def _shown(visitor: Visitor, secret: Minted | None) -> Response:
+    service, who, admin = visitor.service, visitor.who, visitor.may("admin")
+    facts: dict[str, Any] = {
+        "configured": service.fleet.settings(who),
+        "retention": service.fleet.retention(who),
+        "secret": secret,
+    }
+    facts |= {
+        "tokens": service.access.tokens(who) if admin else [],
+        "users": service.access.users(who) if admin else [],
+    }
+    return visitor.page("settings.html", "Settings", admin=admin, roles=list(Role), **facts)
 
 
 @router.post("/settings/tokens")
@@ -55,11 +65,7 @@ def create_token(visitor: Acting) -> Response:
     made = visitor.service.access.create_token(
         visitor.who, form.get("name", ""), role, lasts, form.get("reason") or None
     )
-    facts = {"tokens": visitor.service.access.tokens(visitor.who), "users": visitor.service.access.users(visitor.who)}
-    configured = visitor.service.fleet.settings(visitor.who)
-    return visitor.page(
-        "settings.html", "Settings", configured=configured, secret=made, admin=True, roles=list(Role), **facts
-    )
+    return _shown(visitor, made)
 
 
 @router.post("/settings/tokens/revoke")
