@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import signal
+import urllib.request
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -14,10 +17,12 @@ from tests.cli.conftest import Cli
 from tests.support.processes import descendants
 from tests.support.waiting import eventually
 
+_SERVED = re.compile(r"console at (http://\S+?)/ ")
+
 
 @pytest.mark.timeout(300)
 def test_the_census_is_taken_a_child_is_killed_and_recovered(bare: Cli) -> None:
-    out = bare("demo").out
+    out = _played_and_served(bare)
     assert "SIGKILL to process" in out
     assert "runs again" in out
     assert "running → retrying" in out
@@ -46,6 +51,24 @@ def test_the_census_is_taken_a_child_is_killed_and_recovered(bare: Cli) -> None:
     assert f"{len(parts)}" in picture
     assert picture.index("census.part") < picture.index("merge") < picture.index("report")
     assert (folder / "census.txt").read_text() == f"{len(parts) + 1} of {len(parts) + 1} members succeeded\n"
+
+
+def _played_and_served(bare: Cli) -> str:
+    """All that it said until its console served, which then shows what it left; and Ctrl-C ends all of it."""
+    demo = bare.start("demo", "--console")
+    assert demo.stdout is not None
+    said = ""
+    while (served := _SERVED.search(said)) is None:
+        line = demo.stdout.readline()
+        assert line, said
+        said += line
+    with urllib.request.urlopen(f"{served[1]}/batches", timeout=30) as answer:
+        assert "census" in answer.read().decode()
+    for process in (demo.pid, *(proc.pid for proc in descendants(demo.pid))):
+        os.kill(process, signal.SIGINT)
+    demo.communicate(timeout=60)
+    assert demo.returncode == 0
+    return said
 
 
 def test_a_folder_of_somebody_else_is_left_alone(bare: Cli) -> None:
