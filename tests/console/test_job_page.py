@@ -49,6 +49,8 @@ def test_a_running_job_shows_its_process_and_its_stack_and_then_its_end(
     [attempt] = factories.attempts_of(job.id)
     page = window.go(f"/jobs/{job.id}?tab=process")
     assert "verified just now by" in page.locator("main").inner_text()
+    for name in ("proc_nonce", "child_pid", "child_start_time"):
+        assert str(attempt[name]) in page.locator("main").inner_text(), name
     page.get_by_role("button", name="Show its stack").click()
     stack = page.locator("pre.stack")
     stack.wait_for(timeout=30_000)
@@ -58,6 +60,8 @@ def test_a_running_job_shows_its_process_and_its_stack_and_then_its_end(
     window.go(f"/jobs/{job.id}?tab=process")
     assert "Nothing is left alive." in page.locator("main").inner_text()
     assert page.get_by_role("button", name="Show its stack").count() == 0
+    runbook = page.get_by_role("link", name="https://runbook.example/gates")
+    assert runbook.get_attribute("href") == "https://runbook.example/gates"
     page.get_by_role("link", name="attempts").click()
     told = page.locator(".certificate").inner_text()
     for words in ("Death certificate", "by SIGKILL", "supervisor", "parked", "none after it"):

@@ -300,7 +300,7 @@ def wait_with_a_child(gate: str) -> None:
 
 @_job(idempotent=False)
 def charge_at_the_gate(gate: str) -> int:
-    """Something that must not be done twice, done while the gate is shut."""
+    """Something that must not be done twice, done while the gate is shut. See https://runbook.example/gates first."""
     print("charging", flush=True)
     while not Path(gate).exists():
         time.sleep(0.005)
