@@ -5,7 +5,7 @@ Counts are a batch's own row and the deltas that moves have left since: nobody c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -128,8 +128,8 @@ class Neighbours:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """When members ran: those that began first, at most as many as were asked for, within the whole from ``begin`` to
-    ``end``; and ``critical``, from the first to the last, each waiting for the one before it: what took the time."""
+    """When members ran: the first of those that began, at most as many as were asked for, between ``begin`` and ``end``;
+    and ``critical``, from the first to the last, each waiting for the one before it: what took the time."""
 
     members: list[MemberLine]
     critical: list[MemberLine]
@@ -182,14 +182,15 @@ _tally = (
     .where(_of_batch, jobs.c.id.between(bindparam("first", type_=Id), bindparam("last", type_=Id)))
     .group_by(jobs.c.state)
 )
-_began = _members.where(jobs.c.started_at.is_not(None)).order_by(None).order_by(jobs.c.started_at, jobs.c.id)
+_NOT_BEGUN = (JobState.PENDING, JobState.QUEUED)
 _ended = (jobs.c.finished_at.is_not(None), jobs.c.started_at.is_not(None))
-_latest = _members.where(*_ended).order_by(None).order_by(jobs.c.finished_at.desc(), jobs.c.id.desc()).limit(1)
+_by_end = (jobs.c.finished_at.desc(), jobs.c.id.desc())
+_latest = select(jobs.c.id).where(_of_batch, *_ended).order_by(*_by_end).limit(1)
 _waited_for = (
-    select(*columns(jobs, MemberLine, batch_key="key", name="label"))
+    select(jobs.c.id)
     .select_from(dependencies.join(jobs, jobs.c.id == dependencies.c.depends_on_job_id))
     .where(dependencies.c.job_id == bindparam("job", type_=Id), *_ended)
-    .order_by(jobs.c.finished_at.desc(), jobs.c.id.desc())
+    .order_by(*_by_end)
     .limit(1)
 )
 _failures = (
@@ -243,13 +244,18 @@ def members_of(transaction: Transaction, batch_id: str, limit: int | None = None
 
 
 def members_after(transaction: Transaction, batch_id: str, after: str | None, limit: int) -> list[MemberLine]:
-    """The next members after the one with the id ``after``.
+    """The next members after the one with the id ``after``."""
+    return _first(transaction, batch_id, JobState, after, limit)
 
-    An index has them by state, so the next of each are read and the first of all those taken.
-    """
+
+def _first(
+    transaction: Transaction, batch_id: str, states: Iterable[JobState], after: str | None, limit: int
+) -> list[MemberLine]:
+    """The first members in these states. An index has them by state: the first of each are read, and of all those the
+    first are taken."""
     beyond = jobs.c.id > bindparam("after", after, type_=Id) if after is not None else true()
     ids: list[str] = []
-    for state in JobState:
+    for state in states:
         some = select(jobs.c.id).where(_of_batch, jobs.c.state == words(state), beyond).order_by(jobs.c.id).limit(limit)
         ids += transaction.execute(some, batch=batch_id).scalars()
     found = transaction.execute(_members.where(jobs.c.id.in_(sorted(ids)[:limit])), batch=batch_id)
@@ -275,16 +281,18 @@ def tally_of(
 def course_of(transaction: Transaction, batch_id: str, most: int) -> Course:
     """How a batch went in time. The path is walked from its end, along whatever ended last of what a member waited for,
     ``most`` steps at most."""
-    began = [build(MemberLine, row) for row in transaction.execute(_began.limit(most), batch=batch_id)]
-    now = transaction.now()
-    last = transaction.execute(_latest, batch=batch_id).one_or_none()
+    first = _first(transaction, batch_id, (state for state in JobState if state not in _NOT_BEGUN), None, most)
+    began = [member for member in first if member.started_at is not None]
+    last = transaction.execute(_latest, batch=batch_id).scalar_one_or_none()
     path: list[MemberLine] = []
     while last is not None and len(path) < most:
-        path.append(build(MemberLine, last))
-        last = transaction.execute(_waited_for, job=last.id).one_or_none()
-    running = any(member.started_at and not member.finished_at for member in began)
-    end = now if running or not path or path[0].finished_at is None else path[0].finished_at
-    return Course(began, path[::-1], began[0].started_at if began else None, end)
+        [row] = transaction.execute(_members.where(jobs.c.id == last), batch=batch_id)
+        path.append(build(MemberLine, row))
+        last = transaction.execute(_waited_for, job=last).scalar_one_or_none()
+    begin = min((member.started_at for member in (*began, *path) if member.started_at), default=None)
+    running = any(not member.finished_at for member in began)
+    end = path[0].finished_at if path and not running else None
+    return Course(began, path[::-1], begin, end or transaction.now())
 
 
 def edges_of(transaction: Transaction, batch_id: str) -> list[EdgeLine]:
