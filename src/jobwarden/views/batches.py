@@ -128,8 +128,8 @@ class Neighbours:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """When members ran: the first of those that began, at most as many as were asked for, between ``begin`` and ``end``;
-    and ``critical``, from the first to the last, each waiting for the one before it: what took the time."""
+    """When members ran: the first of those that began, as many as were asked for, between ``begin`` and ``end``; and
+    ``critical``, from the first to the last, each waiting for the one before it: what took the time."""
 
     members: list[MemberLine]
     critical: list[MemberLine]
