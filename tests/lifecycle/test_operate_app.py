@@ -87,7 +87,7 @@ def test_bad_words_are_refused_before_anything_is_written(jw: JobWarden, charge:
     handle = charge.enqueue(1)
     with pytest.raises(InvalidOption, match="one of cancel, stop, retry, restart, rerun, resolve"):
         jw.operate("kill", [handle.id])
-    with pytest.raises(InvalidOption, match="one of ran, did_not_run, failed"):
+    with pytest.raises(InvalidOption, match="one of ran, did_not_run, ran_partly, failed"):
         jw.resolve(handle.id, "perhaps", "who knows")
     with pytest.raises(InvalidOption, match="attempts = 0"):
         jw.retry(handle.id, attempts=0)
