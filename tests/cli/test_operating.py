@@ -80,7 +80,7 @@ def test_resolve(cli: Cli, factories: Factories, verdict: str, state: str) -> No
 def test_a_host_is_drained(cli: Cli, factories: Factories) -> None:
     here, there = (factories.worker(hostname=name)["id"] for name in ("here", "there"))
     reaper = factories.worker(hostname="here", role="local_reaper")["id"]
-    assert cli("drain", "--host", "here", *WHY).out == f"{here}\n"
+    assert cli("drain", "--host", "here", *WHY).out == f"{here}: drain is asked for\n"
     wishes = [factories.read(schema.workers, worker)["wish"] for worker in (here, there, reaper)]
     assert wishes == ["drain", None, None]
     assert "No supervisor lives on the host 'nowhere'" in cli("drain", "--host", "nowhere", code=1).err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 from time import process_time
 
@@ -233,3 +234,28 @@ def _seconds(nodes: list[Node], edges: list[Edge]) -> float:
     begin = process_time()
     lay_out(nodes, edges, collapse=None)
     return process_time() - begin
+
+
+@given(graphs(), st.data())
+def test_with_other_states_it_is_what_they_would_have_been_laid_out_to(
+    graph: tuple[list[Node], list[Edge]], data: st.DataObject
+) -> None:
+    nodes, edges = graph
+    later = [replace(node, state=data.draw(st.sampled_from(STATES))) for node in nodes]
+    shown = lay_out(nodes, edges, collapse=None).shown({node.key: {node.state: 1} for node in later})
+    assert shown == lay_out(later, edges, collapse=None)
+    assert lay_out(nodes, edges, collapse=None).shown({}) == lay_out(nodes, edges, collapse=None), (
+        "what is not told stays"
+    )
+
+
+def test_a_folded_node_is_dimmed_only_if_all_of_it_is_hopeless() -> None:
+    nodes = [Node(f"{kind}{n}", kind, "pending", kind) for kind in ("load", "parse") for n in range(9)]
+    edges = [Edge(f"load{n}", f"parse{n}") for n in range(9)]
+    folded = lay_out(nodes, edges, collapse=6)
+    some = _by_key(folded.shown({"load0": {"failed": 1, "queued": 8}}))
+    assert {node.key: (node.state, node.dimmed) for node in some.values()} == {
+        "load0": ("failed", False),
+        "parse0": ("pending", False),
+    }
+    assert _by_key(folded.shown({"load0": {"failed": 9}}))["parse0"].dimmed

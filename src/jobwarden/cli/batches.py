@@ -13,7 +13,7 @@ from jobwarden.cli import output, screens_batches
 from jobwarden.cli.opening import Opening, read, told
 from jobwarden.cli.operate import actor, labels_option, tell
 from jobwarden.cli.read import json_option
-from jobwarden.domain.layout import Edge, Layout, Node, lay_out
+from jobwarden.domain.layout import Layout, Node, lay_out
 from jobwarden.domain.orders import Order, Verb, check_words
 from jobwarden.domain.states import BatchState
 from jobwarden.lifecycle.batches import cancel_batch, hold_batch, release_batch, retry_batch
@@ -90,11 +90,8 @@ def layout_of(members: list[views.MemberLine], edges: list[views.EdgeLine], focu
     """Where each member of a batch is drawn; raises `click.BadParameter` if ``focus`` is the key of none."""
     if focus is not None and focus not in {member.key for member in members}:
         raise click.BadParameter(f"no member has the key {focus!r}.", param_hint="--focus")
-    keys = {member.id: member.key for member in members}
     nodes = [Node(member.key, member.key, member.state, _short(member.job)) for member in members]
-    kinds = {"on_success": "success", "on_completion": "completion"}
-    lines = [Edge(keys[e.upstream], keys[e.job_id], kinds[e.condition]) for e in edges if e.upstream in keys]
-    return lay_out(nodes, lines, focus=focus)
+    return lay_out(nodes, views.wires(members, edges), focus=focus)
 
 
 def _short(job: str) -> str:

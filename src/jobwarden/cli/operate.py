@@ -188,22 +188,24 @@ def drain(opening: Opening, worker: str | None, host: str | None, reason: str | 
 
     It ends when those that it has are over. WORKER may be any beginning or end of an id that fits one.
     """
-    if (worker is None) == (host is None):
-        raise click.UsageError("say which: a WORKER, or --host NAME.")
     database = opening.database()
-    if host is not None:
+    if host is not None and worker is None:
         with told(database):
             asked = database.attempt(lambda transaction: operate.drain_host(transaction, host, reason, actor()))
-        output.as_json({"ids": asked, "wish": "drain"}) if as_json else click.echo("\n".join(asked))
-        return
-    assert worker is not None
-    whole = read(database, lambda transaction: find_worker(transaction, worker))
-    with told(database):
-        state = database.attempt(lambda transaction: operate.drain(transaction, whole, reason, actor()))
-    if as_json:
-        output.as_json({"id": whole, "state": state.value, "wish": "drain"})
+        if as_json:
+            output.as_json({"ids": asked, "wish": "drain"})
+        else:
+            click.echo("\n".join(f"{worker_id}: drain is asked for" for worker_id in asked))
+    elif worker is not None and host is None:
+        whole = read(database, lambda transaction: find_worker(transaction, worker))
+        with told(database):
+            state = database.attempt(lambda transaction: operate.drain(transaction, whole, reason, actor()))
+        if as_json:
+            output.as_json({"id": whole, "state": state.value, "wish": "drain"})
+        else:
+            click.echo(f"{whole} {state.value}: drain is asked for")
     else:
-        click.echo(f"{whole} {state.value}: drain is asked for")
+        raise click.UsageError("say which: a WORKER, or --host NAME.")
 
 
 def _again(

@@ -210,14 +210,14 @@ def stack(opening: Opening, job_id: str, as_json: bool) -> None:
     """
     database = opening.database()
     whole = read(database, lambda transaction: find_job(transaction, job_id))
+    look = partial(processes.of_job, job_id=whole, here=fleet.this_host())
+    before = read(database, look)
     with told(database), database.write() as transaction:
         ask_for_look(transaction, whole)
     until = time.monotonic() + _LOOKS_IN_TIME * _silent_after(database)
-    card = read(database, partial(processes.of_job, job_id=whole, here=fleet.this_host()))
-    while card is not None and card.asked_at is not None and time.monotonic() < until:
+    while (card := read(database, look)) is not None and card.asked_at is not None and time.monotonic() < until:
         time.sleep(_LOOK_AGAIN)
-        card = read(database, partial(processes.of_job, job_id=whole, here=fleet.this_host()))
-    if card is None or card.asked_at is not None:
+    if card is None or card.asked_at is not None or card.stack_at == (before.stack_at if before else None):
         raise NoLook(id=whole)
     if as_json:
         output.as_json(card)

@@ -28,28 +28,29 @@ class _Open:
     asked_at: datetime
     since: float
     call: Call | None = None
+    told: bool = False
 
 
 class Looks:
-    """Looks under way, by attempt. ``by`` names this daemon; times are monotonic seconds."""
+    """Looks under way, by attempt, until their answers are committed. ``by`` names this daemon; times are monotonic
+    seconds."""
 
     def __init__(self, outbox: Outbox, by: str) -> None:
         self._outbox, self._by = outbox, by
         self._open: dict[str, _Open] = {}
-        self._answered: dict[str, datetime] = {}
 
     def asked(self, hold: AnyHold, watched: Watched, asked_at: datetime, now: float) -> None:
         """Somebody asks for a look at this attempt, which the database goes on saying until it is answered."""
-        if watched.id in self._open or self._answered.get(watched.id) == asked_at:
+        if watched.id in self._open:
             return
         call = Call(hold.seat.body.process) if watched.started is not None else None
         self._open[watched.id] = _Open(hold, watched, asked_at, now, call)
 
     def answer(self, now: float) -> None:
         """Write down those that are done; called a few times a second."""
-        for attempt_id, look in list(self._open.items()):
-            if self._done(look, now):
-                del self._open[attempt_id]
+        for look in self._open.values():
+            if not look.told and self._done(look, now):
+                look.told = True
                 self._tell(look)
 
     def _done(self, look: _Open, now: float) -> bool:
@@ -65,6 +66,10 @@ class Looks:
             look.call.close()
         seen = look_at(body.process, watched.nonce, watched.claim.isolation is Isolation.POOL, self._by)
         found: dict[str, Any] = replace(seen, stack=stack or None, unable=None if stack else unable).dump()
-        attempt, token, asked_at = watched.id, watched.claim.token, look.asked_at
-        self._answered = {attempt: asked_at, **dict(list(self._answered.items())[:100])}
-        self._outbox.act(lambda transaction: looks.answer(transaction, attempt, token, asked_at, found))
+        self._outbox.ask(
+            lambda transaction: looks.answer(transaction, watched.id, watched.claim.token, look.asked_at, found),
+            lambda _: self._forget(watched.id),
+        )
+
+    def _forget(self, attempt_id: str) -> None:
+        self._open.pop(attempt_id, None)

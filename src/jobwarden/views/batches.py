@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, func, or_, select, true
 
+from jobwarden.domain.layout import Edge
 from jobwarden.domain.states import BatchState, JobState
 from jobwarden.errors import BatchNotFound
 from jobwarden.store.database import Id, Transaction
@@ -159,11 +160,8 @@ _deltas = (
     .where(counters.c.scope == words("batch"), counters.c.name.in_(bindparam("ids", expanding=True)))
     .group_by(counters.c.name, counters.c.state)
 )
-_members = (
-    select(*columns(jobs, MemberLine, batch_key="key", name="label"))
-    .where(jobs.c.batch_id == bindparam("batch", type_=Id))
-    .order_by(jobs.c.id)
-)
+_of_batch = jobs.c.batch_id == bindparam("batch", type_=Id)
+_members = select(*columns(jobs, MemberLine, batch_key="key", name="label")).where(_of_batch).order_by(jobs.c.id)
 _edges = (
     select(
         dependencies.c.job_id,
@@ -172,11 +170,10 @@ _edges = (
         dependencies.c.satisfied_at,
     )
     .select_from(jobs.join(dependencies, dependencies.c.job_id == jobs.c.id))
-    .where(jobs.c.batch_id == bindparam("batch", type_=Id))
+    .where(_of_batch)
     .order_by(dependencies.c.job_id, dependencies.c.depends_on_job_id)
 )
-_states = select(jobs.c.id, jobs.c.state).where(jobs.c.batch_id == bindparam("batch", type_=Id))
-_of_batch = jobs.c.batch_id == bindparam("batch", type_=Id)
+_states = select(jobs.c.id, jobs.c.state).where(_of_batch)
 _tally = (
     select(jobs.c.state, func.count().label("number"))
     .where(_of_batch, jobs.c.id.between(bindparam("first", type_=Id), bindparam("last", type_=Id)))
@@ -202,7 +199,7 @@ _failures = (
         jobs.c.last_error,
         jobs.c.cancel_reason,
     )
-    .where(jobs.c.batch_id == bindparam("batch", type_=Id), in_states(jobs.c.state, _ENDED_BADLY))
+    .where(_of_batch, in_states(jobs.c.state, _ENDED_BADLY))
     .order_by(jobs.c.finished_at, jobs.c.id)
     .limit(_FAILURES)
 )
@@ -300,6 +297,17 @@ def edges_of(transaction: Transaction, batch_id: str) -> list[EdgeLine]:
     return [
         EdgeLine(row.job_id, row.upstream, row.condition, row.satisfied_at is not None)
         for row in transaction.execute(_edges, batch=batch_id)
+    ]
+
+
+def wires(members: Iterable[MemberLine], edges: Iterable[EdgeLine]) -> list[Edge]:
+    """The edges by the keys of members, as they are laid out."""
+    keys = {member.id: member.key for member in members}
+    kinds = {"on_success": "success", "on_completion": "completion"}
+    return [
+        Edge(keys[e.upstream], keys[e.job_id], kinds[e.condition])
+        for e in edges
+        if {e.upstream, e.job_id} <= keys.keys()
     ]
 
 

@@ -78,17 +78,19 @@ def told(found: Mapping[str, Any], at: datetime | None) -> Card:
 
 def of_job(transaction: Transaction, job_id: str, here: Host | None) -> Card | None:
     """The process of a job's current or last attempt, None before the first: looked at now if it is of our pid scope,
-    else as the daemon that watches it saw it last; with the stack that this one was told."""
+    else as the daemon that watches it saw it last, while it is not over; with the stack that this one was told."""
     found = attempts_of(transaction, job_id)
     if not found:
         return None
+    over = found[-1].finished_at is not None
     own, looked = card(found[-1], here), looks.of(transaction, found[-1].id)
+    asked_at = None if over else looked.asked_at
     if looked.found is None:
-        return replace(own, asked_at=looked.asked_at)
-    last = replace(told(looked.found, looked.at), asked_at=looked.asked_at)
-    if own.seen is Seen.ELSEWHERE:
+        return replace(own, asked_at=asked_at)
+    last = replace(told(looked.found, looked.at), asked_at=asked_at)
+    if own.seen is Seen.ELSEWHERE and not over:
         return last
-    return replace(own, stack=last.stack, unable=last.unable, stack_at=last.stack_at, asked_at=last.asked_at)
+    return replace(own, stack=last.stack, unable=last.unable, stack_at=last.stack_at, asked_at=asked_at)
 
 
 def card(attempt: AttemptView, here: Host | None) -> Card:

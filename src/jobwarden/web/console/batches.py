@@ -71,7 +71,7 @@ def _picture(visitor: Visitor, batch: BatchLine, unfold: bool) -> tuple[Markup |
 
 
 def _bars(course: Course) -> list[Bar]:
-    """When members ran, those that began first first; and all that the others waited for."""
+    """When members ran, in the order in which they began; and all that the others waited for."""
     if course.begin is None:
         return []
     critical = {member.id for member in course.critical}

@@ -15,8 +15,9 @@ from itertools import pairwise
 
 from markupsafe import Markup
 
-from jobwarden.domain.layout import Edge, Layout, Node, Placed, Route, lay_out
+from jobwarden.domain.layout import Layout, Node, Placed, Route, lay_out
 from jobwarden.service.batches import Graph
+from jobwarden.views.batches import wires
 from jobwarden.web.console import words
 
 log = logging.getLogger(__name__)
@@ -31,8 +32,8 @@ Counts = Mapping[str, Mapping[str, int]]
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """A graph laid out, without states. ``ids`` are the members of each node, ``ranges`` from which to which id they go
-    where there are few nodes and no two of them mix (None: members must be counted one by one)."""
+    """A graph laid out, whatever states its members are in. ``ids`` are the members of each node, ``ranges`` from which
+    to which id they go where there are few nodes and no two of them mix (None: members must be counted one by one)."""
 
     layout: Layout
     ids: Mapping[str, Sequence[str]]
@@ -41,14 +42,10 @@ class Drawing:
     @classmethod
     def of(cls, graph: Graph, unfold: bool) -> Drawing:
         """Lay a graph out: with ``unfold`` and few members each for itself."""
-        nodes = [Node(one.key, one.label or one.key, "pending", one.job) for one in graph.members]
-        keys = {member.id: member.key for member in graph.members}
-        edges = [
-            Edge(keys[edge.upstream], keys[edge.job_id], "success" if edge.condition == "on_success" else "completion")
-            for edge in graph.edges
-            if edge.upstream in keys and edge.job_id in keys
-        ]
-        layout = lay_out(nodes, edges, collapse=None if unfold and len(nodes) <= MOST_DRAWN else 6)
+        nodes = [Node(one.key, one.label or one.key, one.state, one.job) for one in graph.members]
+        layout = lay_out(
+            nodes, wires(graph.members, graph.edges), collapse=None if unfold and len(nodes) <= MOST_DRAWN else 6
+        )
         members = {member.key: member for member in graph.members}
         ids = {node.key: [members[key].id for key in node.members] for node in layout.nodes}
         return cls(layout, ids, _ranges(ids))

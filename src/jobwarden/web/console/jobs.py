@@ -78,7 +78,7 @@ def new(visitor: Looking, like: _Like = None, job: _Named = None) -> Response:
 def enqueue(visitor: Acting) -> Response:
     """Enqueue it; its parameters are checked as everywhere."""
     form, name = visitor.form, visitor.form.get("job", "")
-    options: dict[str, Any] = {name: form[name] for name in ("label", "lane", "idempotency_key") if form.get(name)}
+    options: dict[str, Any] = {each: form[each] for each in ("label", "lane", "idempotency_key") if form.get(each)}
     fields = visitor.service.jobs.form(visitor.who, name)
     params = _by_name(fields, form) if form.get("by") == "name" else _params(form.get("params", ""))
     made = visitor.service.jobs.enqueue(visitor.who, name, params, options)
