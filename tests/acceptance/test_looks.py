@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from jobwarden import JobHandle, JobWarden
 from jobwarden.errors import WrongState
 from jobwarden.lifecycle.look import ask_for_look
-from jobwarden.store import looks
+from jobwarden.store import looks, schema
+from jobwarden.views.fleet import Seen
+from jobwarden.views.processes import of_job
 from tests.acceptance.conftest import Start
 from tests.acceptance.test_adoption import await_adopted
 from tests.support.factories import Factories
@@ -56,6 +59,12 @@ def test_a_look_shows_process_and_stack_and_harms_nothing(
     gate.touch()
     await_state(job, "succeeded")
     assert len(rows.attempts_of(job.id)) == 1
+    with app.database.write() as transaction:  # as if somebody had asked while it ended
+        transaction.connection.execute(sa.update(schema.attempts).values(look_asked_at=transaction.now()))
+        card = of_job(transaction, job.id, None)
+    assert card is not None
+    assert (card.seen, card.asked_at, card.tree) == (Seen.ELSEWHERE, None, ())
+    assert "in wait_with_a_thread" in (card.stack or ""), "what it said last stays"
     with pytest.raises(WrongState), app.database.write() as transaction:
         ask_for_look(transaction, job.id)
 
